@@ -1,0 +1,98 @@
+"""Where a plugin listens, as the handshake says it: network and address."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from supervisor.errors import HandshakeError
+
+__all__ = ["MAX_SOCKET_PATH", "Address", "MemoryAddress", "TcpAddress", "UnixAddress", "parse_address"]
+
+MAX_SOCKET_PATH = 107
+"""Usable bytes of `sockaddr_un.sun_path` on Linux (macOS has 103)."""
+
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A socket file."""
+
+    path: str
+    network = "unix"
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """An IP address and a port."""
+
+    host: str
+    port: int
+    network = "tcp"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryAddress:
+    """A connection inside this process; never on the wire."""
+
+    name: str
+    network = "memory"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Address = UnixAddress | TcpAddress | MemoryAddress
+
+
+def parse_address(network: str, address: str) -> UnixAddress | TcpAddress:
+    """Parse fields 2 and 3 of a handshake line.
+
+    Relative paths, abstract sockets, host names and addresses off the loopback are refused: a plugin lives on this
+    machine, and any local user may connect to an abstract socket.
+
+    Raises:
+        HandshakeError: the network is unknown or the address is not one a plugin may announce.
+    """
+    match network:
+        case "unix":
+            return _parse_unix(address)
+        case "tcp":
+            return _parse_tcp(address)
+        case _:
+            raise HandshakeError(f"unknown network {network!r}", field="network", hint="a plugin announces unix or tcp")
+
+
+def _parse_unix(path: str) -> UnixAddress:
+    if not path.startswith("/") or "\0" in path:
+        raise HandshakeError(f"socket path {path!r} is not absolute", field="address")
+    if ".." in path.split("/"):
+        raise HandshakeError(f"socket path {path!r} climbs out of its directory", field="address")
+    if len(path.encode("utf-8", "surrogateescape")) > MAX_SOCKET_PATH:
+        raise HandshakeError(
+            f"socket path of {len(path)} bytes is longer than the {MAX_SOCKET_PATH} that the kernel takes",
+            field="address",
+            hint="let the plugin put its socket into PLUGIN_UNIX_SOCKET_DIR",
+        )
+    return UnixAddress(path)
+
+
+def _parse_tcp(address: str) -> TcpAddress:
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise HandshakeError(f"{address!r} is not an IP address and a port", field="address") from None
+    if not loopback:
+        raise HandshakeError(f"{address} is not on the loopback interface", field="address")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= _MAX_PORT):  # noqa: PLR2004
+        raise HandshakeError(f"{port!r} is not a port", field="address")
+    return TcpAddress(host, int(port))

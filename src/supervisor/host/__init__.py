@@ -1,0 +1,1 @@
+"""The host wing: supervisor, plugin handle, one life."""

@@ -1,0 +1,1 @@
+"""Adapters: who is told what happens."""

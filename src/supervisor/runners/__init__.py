@@ -1,0 +1,1 @@
+"""Adapters: where a plugin runs."""

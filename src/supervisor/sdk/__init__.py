@@ -1,0 +1,1 @@
+"""The plugin wing: serve interfaces to a host."""

@@ -1,0 +1,222 @@
+"""What a plugin is and how it is to be kept: frozen values, right from birth.
+
+Durations are seconds. A specification never changes; to change a plugin, give the supervisor a new one.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from supervisor.errors import ConfigurationError
+from supervisor.policy import RestartPolicy, Strategy
+
+__all__ = [
+    "HealthProbe",
+    "Limits",
+    "MagicCookie",
+    "PluginSpec",
+    "StopPolicy",
+    "SupervisorSpec",
+    "WhileRestarting",
+]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_METHOD = re.compile(r"/[A-Za-z0-9_.]+/[A-Za-z0-9_]+")
+
+
+def _require(condition: bool, message: str, *, plugin: str | None = None, hint: str | None = None) -> None:
+    if not condition:
+        raise ConfigurationError(message, plugin=plugin, hint=hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MagicCookie:
+    """The environment variable by which a plugin knows that it was started as one.
+
+    It keeps people from running a plugin by hand. It is not a secret and authenticates nobody.
+    """
+
+    key: str = "SUPERVISOR_PLUGIN"
+    value: str = "3f0c7a1e-6d58-4b5f-9a53-0a3f7f6a2d11"
+
+    def __post_init__(self) -> None:
+        _require(bool(self.key) and "=" not in self.key and "\0" not in self.key + self.value, "bad magic cookie")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthProbe:
+    """Ask `grpc.health.v1.Health/Check` every `interval`; `failures` misses in a row end the instance.
+
+    A miss is an answer that did not come within `timeout`. NOT_SERVING is not a miss: the plugin is alive and unready.
+    """
+
+    interval: float = 5.0
+    timeout: float = 2.0
+    failures: int = 3
+
+    def __post_init__(self) -> None:
+        _require(
+            self.interval > 0 and self.timeout > 0 and self.failures >= 1,
+            f"health needs interval > 0, timeout > 0 and failures >= 1, got {self}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopPolicy:
+    """How long each rung of the stop ladder may take, in seconds.
+
+    Attributes:
+        drain: for the calls in flight to finish, while new ones are refused.
+        shutdown: for the Shutdown call to be answered and the process to end after it.
+        terminate: for the process to end after SIGTERM to its group.
+        kill: for the kernel to confirm SIGKILL; after that the process is reported as unkillable.
+    """
+
+    drain: float = 10.0
+    shutdown: float = 2.0
+    terminate: float = 5.0
+    kill: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require(min(self.drain, self.shutdown, self.terminate) >= 0 and self.kill > 0, f"a grace is negative: {self}")
+
+    @property
+    def total(self) -> float:
+        """The longest that a stop can take."""
+        return self.drain + self.shutdown + self.terminate + self.kill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what one plugin may cost the host.
+
+    Attributes:
+        message_size: bytes of one gRPC message, either direction.
+        calls_in_flight: calls under way at once; more wait.
+        log_line: bytes of one line on stderr or stdout; longer ones are cut and marked.
+        log_backlog: bytes of log lines waiting to be parsed; more are dropped and counted.
+        stderr_tail: lines of stderr kept for the exit report.
+    """
+
+    message_size: int = 64 * 1024 * 1024
+    calls_in_flight: int = 10_000
+    log_line: int = 64 * 1024
+    log_backlog: int = 1024 * 1024
+    stderr_tail: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("message_size", "calls_in_flight", "log_line", "log_backlog", "stderr_tail"):
+            _require(getattr(self, name) > 0, f"limit {name} must be positive")
+
+
+class WhileRestarting(enum.StrEnum):
+    """What a call does that finds the plugin restarting."""
+
+    WAIT = "wait"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSpec:
+    """One plugin: what to run, what it provides, how to keep it.
+
+    Attributes:
+        name: lower case letters, digits, `.`, `_` and `-`; names it in the API, in logs and in events.
+        command: the argument vector; never a shell line.
+        cwd: the directory it runs in; the host's own when None.
+        env: variables added to its environment.
+        inherit_env: pass on the host's whole environment instead of the allowlist (`PLUGIN_*` are stripped anyway).
+        provides: names of the interfaces it provides.
+        versions: versions of its application protocol that this host accepts.
+        cookie: the magic cookie it expects.
+        restart: when it is restarted.
+        health: its liveness probe; None relies on the process alone.
+        stop: how it is stopped.
+        limits: what it may cost the host.
+        start_timeout: from launch to ready, all included.
+        connect_timeout: for its socket to accept a connection and speak HTTP/2.
+        ready_timeout: how long a call without a shorter deadline of its own waits for a plugin that is restarting.
+        call_timeout: the deadline of a call that names none; None means no deadline.
+        while_restarting: whether calls wait for a plugin that is restarting or fail at once.
+        idempotent: methods as `/package.Service/Method` that may be sent again when the plugin died under them.
+        log_level: the level, by name, from which the plugin sends its log records.
+        escalate: giving up on this plugin ends the supervisor too.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    cwd: str | None = None
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    inherit_env: bool = False
+    provides: tuple[str, ...] = ()
+    versions: tuple[int, ...] = (1,)
+    cookie: MagicCookie = field(default_factory=MagicCookie)
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    health: HealthProbe | None = field(default_factory=HealthProbe)
+    stop: StopPolicy = field(default_factory=StopPolicy)
+    limits: Limits = field(default_factory=Limits)
+    start_timeout: float = 60.0
+    connect_timeout: float = 5.0
+    ready_timeout: float = 30.0
+    call_timeout: float | None = 30.0
+    while_restarting: WhileRestarting = WhileRestarting.WAIT
+    idempotent: frozenset[str] = frozenset()
+    log_level: str = "info"
+    escalate: bool = False
+
+    def __post_init__(self) -> None:
+        name = self.name
+        _require(
+            _NAME.fullmatch(name) is not None and ".." not in name,
+            f"{name!r} is not a plugin name",
+            hint="use lower case letters, digits, '.', '_' and '-', at most 63, starting with a letter or digit",
+        )
+        _require(
+            not isinstance(self.command, str),
+            f"command {self.command!r} is a string",
+            plugin=name,
+            hint="give a list of arguments; nothing is passed to a shell",
+        )
+        object.__setattr__(self, "command", tuple(self.command))
+        object.__setattr__(self, "env", MappingProxyType(dict(self.env)))
+        _require(bool(self.command) and bool(self.command[0]), "command is empty", plugin=name)
+        for text in (*self.command, *self.env.keys(), *self.env.values(), self.cwd or ""):
+            _require("\0" not in text, f"NUL in {text!r}", plugin=name, hint="remove it from command, cwd or env")
+        for key in self.env:
+            _require(bool(key) and "=" not in key, f"{key!r} is not an environment variable's name", plugin=name)
+        _require(
+            bool(self.versions) and all(0 <= v < 2**31 for v in self.versions),
+            f"versions {self.versions} must be a non-empty list of non-negative integers",
+            plugin=name,
+        )
+        for what in ("start_timeout", "connect_timeout", "ready_timeout"):
+            _require(getattr(self, what) > 0, f"{what} must be positive, got {getattr(self, what)}", plugin=name)
+        _require(
+            self.call_timeout is None or self.call_timeout > 0,
+            f"call_timeout must be positive, got {self.call_timeout}",
+            plugin=name,
+        )
+        for method in self.idempotent:
+            _require(
+                _METHOD.fullmatch(method) is not None,
+                f"idempotent method {method!r} is not a route",
+                plugin=name,
+                hint="write it as '/package.Service/Method'",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorSpec:
+    """All plugins in start order, and who restarts with whom."""
+
+    plugins: tuple[PluginSpec, ...] = ()
+    strategy: Strategy = Strategy.ONE_FOR_ONE
+
+    def __post_init__(self) -> None:
+        names = [plugin.name for plugin in self.plugins]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        _require(not twice, f"two plugins are named {', '.join(twice)}", hint="names must be unique")

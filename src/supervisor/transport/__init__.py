@@ -1,0 +1,1 @@
+"""Adapters: bytes and calls, over grpclib."""
