@@ -1,1 +1,115 @@
-"""An asyncio-native plugin supervisor that speaks hashicorp/go-plugin's wire protocol."""
+"""An asyncio-native plugin supervisor that speaks hashicorp/go-plugin's wire protocol.
+
+    async with Supervisor([PluginSpec(name="store", command=["python", "plugin.py"])]) as supervisor:
+        kv = await supervisor.dispense("store", KvStub)
+
+The names below are loaded when they are first used, so that a plugin which says `from supervisor.sdk import serve`
+never loads the host's wing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os.path
+from typing import TYPE_CHECKING, Any, Final
+
+if os.path.exists(os.path.join(os.path.dirname(__file__), "supervisord.py")):  # noqa: PTH110, PTH118, PTH120  # pathlib costs start-up
+    raise ImportError(
+        "plugin-supervisor and supervisord (`supervisor` on the index) are installed into the same environment and share "
+        "the import name `supervisor`; uninstall both, then install the one you mean"
+    )
+
+if TYPE_CHECKING:
+    from supervisor.errors import (
+        ConfigurationError,
+        HandshakeError,
+        LaunchError,
+        PluginCrashedError,
+        PluginDrainingError,
+        PluginFailedError,
+        PluginNotFoundError,
+        PluginStoppedError,
+        PluginUnavailableError,
+        SupervisorError,
+        TransportError,
+    )
+    from supervisor.host.plugin import Plugin
+    from supervisor.host.supervisor import Supervisor
+    from supervisor.interface import Interface
+    from supervisor.lifecycle import State
+    from supervisor.outcome import ExitReport
+    from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy, Strategy
+    from supervisor.records import Level, LogRecord
+    from supervisor.spec import HealthProbe, Limits, PluginSpec, StopPolicy
+
+_HOME_OF: Final = {
+    "Backoff": "supervisor.policy",
+    "ConfigurationError": "supervisor.errors",
+    "ExitReport": "supervisor.outcome",
+    "HandshakeError": "supervisor.errors",
+    "HealthProbe": "supervisor.spec",
+    "Interface": "supervisor.interface",
+    "LaunchError": "supervisor.errors",
+    "Level": "supervisor.records",
+    "Limits": "supervisor.spec",
+    "LogRecord": "supervisor.records",
+    "Plugin": "supervisor.host.plugin",
+    "PluginCrashedError": "supervisor.errors",
+    "PluginDrainingError": "supervisor.errors",
+    "PluginFailedError": "supervisor.errors",
+    "PluginNotFoundError": "supervisor.errors",
+    "PluginSpec": "supervisor.spec",
+    "PluginStoppedError": "supervisor.errors",
+    "PluginUnavailableError": "supervisor.errors",
+    "Restart": "supervisor.policy",
+    "RestartIntensity": "supervisor.policy",
+    "RestartPolicy": "supervisor.policy",
+    "State": "supervisor.lifecycle",
+    "StopPolicy": "supervisor.spec",
+    "Strategy": "supervisor.policy",
+    "Supervisor": "supervisor.host.supervisor",
+    "SupervisorError": "supervisor.errors",
+    "TransportError": "supervisor.errors",
+}
+
+__all__ = [
+    "Backoff",
+    "ConfigurationError",
+    "ExitReport",
+    "HandshakeError",
+    "HealthProbe",
+    "Interface",
+    "LaunchError",
+    "Level",
+    "Limits",
+    "LogRecord",
+    "Plugin",
+    "PluginCrashedError",
+    "PluginDrainingError",
+    "PluginFailedError",
+    "PluginNotFoundError",
+    "PluginSpec",
+    "PluginStoppedError",
+    "PluginUnavailableError",
+    "Restart",
+    "RestartIntensity",
+    "RestartPolicy",
+    "State",
+    "StopPolicy",
+    "Strategy",
+    "Supervisor",
+    "SupervisorError",
+    "TransportError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

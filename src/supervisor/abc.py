@@ -6,6 +6,7 @@ They are cut by who can honour them: a process that an earlier host started has 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -86,6 +87,14 @@ class LaunchedProcess(Process, Protocol):
         Raises:
             HandshakeError: the address is not one that this process may announce (outside its runtime directory,
                 a symbolic link, somebody else's socket).
+        """
+        ...
+
+    def check_peer(self, connection: socket.socket) -> None:
+        """Make sure that a connected socket's other end belongs to this process.
+
+        Raises:
+            HandshakeError: somebody else listens there.
         """
         ...
 

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from supervisor.errors import HandshakeError
+from supervisor.records import quote_text
 
 __all__ = ["MAX_SOCKET_PATH", "Address", "MemoryAddress", "TcpAddress", "UnixAddress", "parse_address"]
 
@@ -67,17 +68,20 @@ def parse_address(network: str, address: str) -> UnixAddress | TcpAddress:
         case "tcp":
             return _parse_tcp(address)
         case _:
-            raise HandshakeError(f"unknown network {network!r}", field="network", hint="a plugin announces unix or tcp")
+            raise HandshakeError(
+                f"unknown network {quote_text(network)}", field="network", hint="a plugin announces unix or tcp"
+            )
 
 
 def _parse_unix(path: str) -> UnixAddress:
     if not path.startswith("/") or "\0" in path:
-        raise HandshakeError(f"socket path {path!r} is not absolute", field="address")
+        raise HandshakeError(f"socket path {quote_text(path)} is not absolute", field="address")
     if ".." in path.split("/"):
-        raise HandshakeError(f"socket path {path!r} climbs out of its directory", field="address")
-    if len(path.encode("utf-8", "surrogateescape")) > MAX_SOCKET_PATH:
+        raise HandshakeError(f"socket path {quote_text(path)} climbs out of its directory", field="address")
+    size = len(path.encode("utf-8", "surrogateescape"))
+    if size > MAX_SOCKET_PATH:
         raise HandshakeError(
-            f"socket path of {len(path)} bytes is longer than the {MAX_SOCKET_PATH} that the kernel takes",
+            f"socket path of {size} bytes is longer than the {MAX_SOCKET_PATH} that the kernel takes",
             field="address",
             hint="let the plugin put its socket into PLUGIN_UNIX_SOCKET_DIR",
         )
@@ -87,12 +91,15 @@ def _parse_unix(path: str) -> UnixAddress:
 def _parse_tcp(address: str) -> TcpAddress:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
+    if "%" in host:
+        # An IPv6 scope may hold any text, and the loopback needs none.
+        raise HandshakeError(f"{quote_text(address)} has a scope", field="address")
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
-        raise HandshakeError(f"{address!r} is not an IP address and a port", field="address") from None
+        raise HandshakeError(f"{quote_text(address)} is not an IP address and a port", field="address") from None
     if not loopback:
-        raise HandshakeError(f"{address} is not on the loopback interface", field="address")
+        raise HandshakeError(f"{quote_text(address)} is not on the loopback interface", field="address")
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= _MAX_PORT):  # noqa: PLR2004
-        raise HandshakeError(f"{port!r} is not a port", field="address")
+        raise HandshakeError(f"{quote_text(port)} is not a port", field="address")
     return TcpAddress(host, int(port))

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from supervisor.outcome import ExitReport
 
 __all__ = [
+    "CallResetError",
     "ConfigurationError",
     "ConnectError",
     "ConnectionLostError",
     "DeadlineExceededError",
     "DecodeError",
+    "EncodeError",
     "HandshakeError",
     "HandshakeTimeoutError",
     "IllegalTransitionError",
@@ -189,12 +191,61 @@ class ConnectionLostError(TransportError):
         self.maybe_executed = maybe_executed
 
 
+class CallResetError(TransportError):
+    """The peer reset this one call; the connection goes on.
+
+    Attributes:
+        code: the HTTP/2 error code, by name.
+        maybe_executed: whether the plugin may have seen the request; False when it said that it refused the call.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        maybe_executed: bool = True,
+        plugin: str | None = None,
+        phase: str | None = "call",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin, phase=phase, hint=hint)
+        self.code = code
+        self.maybe_executed = maybe_executed
+
+
 class ProtocolViolationError(TransportError):
     """The peer broke a rule of HTTP/2 or gRPC."""
 
 
 class DecodeError(ProtocolViolationError, ValueError):
     """Bytes that are not a valid message of the expected type."""
+
+
+class EncodeError(TransportError, ValueError):
+    """A value that does not fit the field it was put into; nothing was sent.
+
+    Attributes:
+        message_type: the name of the message class.
+        field: the name of the field, when one is at fault.
+        value_type: the name of the value's class.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        message_type: str | None = None,
+        field: str | None = None,
+        value_type: str | None = None,
+        plugin: str | None = None,
+        phase: str | None = "call",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin, phase=phase, hint=hint)
+        self.message_type = message_type
+        self.field = field
+        self.value_type = value_type
 
 
 class MessageTooLargeError(TransportError):

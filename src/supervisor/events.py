@@ -89,10 +89,14 @@ class InstanceExited(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartScheduled(Event):
-    """The next instance starts in `delay` seconds; `attempt` restarts since the plugin was last stable."""
+    """The next instance starts in `delay` seconds; `attempt` restarts since the plugin was last stable.
+
+    An `ordered` one was asked for and costs nothing of the restart budget.
+    """
 
     delay: float
     attempt: int
+    ordered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,9 @@ __all__ = [
     "decide",
 ]
 
+_GROWING = 64
+"""Restarts after which a pause grows no more."""
+
 
 class Restart(enum.StrEnum):
     """Which exits are followed by a restart (OTP's restart types)."""
@@ -73,7 +76,7 @@ class RestartIntensity:
     period: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.limit < 0 or self.period <= 0:
+        if not (self.limit >= 0 and self.period > 0):
             raise ConfigurationError(f"intensity needs limit >= 0 and period > 0, got {self.limit} in {self.period} s")
 
 
@@ -103,8 +106,12 @@ class Backoff:
 
     def delay(self, streak: int, dice: float = 0.0) -> float:
         """Return the pause before restart number `streak` (from 0) of a streak, for `dice` in [0, 1)."""
-        # factor ** streak overflows after a day of crashing; the ceiling is reached long before.
-        full = min(self.ceiling, self.initial * self.factor ** min(streak, 64))
+        # factor ** streak overflows after a day of crashing, and at once for a large factor; the ceiling is reached
+        # long before.
+        try:
+            full = min(self.ceiling, self.initial * self.factor ** min(streak, _GROWING))
+        except OverflowError:
+            full = self.ceiling if self.initial else 0.0
         return full * (1 - self.jitter * dice)
 
 
@@ -125,19 +132,23 @@ class RestartPolicy:
     stable_after: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.stable_after <= 0:
+        if not isinstance(self.restart, Restart):
+            raise ConfigurationError(
+                f"restart is {self.restart!r}", hint=f"use one of {', '.join(map(str, Restart))} from Restart"
+            )
+        if not self.stable_after > 0:
             raise ConfigurationError(f"stable_after must be positive, got {self.stable_after}")
         # The limit trips when `limit` restarts and one more exit fall into one window. The first restart of a streak
         # is immediate, so the shortest way there takes the pauses 0 .. limit - 2.
-        shortest = 0.0
-        for streak in range(self.intensity.limit - 1):
-            shortest += self.backoff.delay(streak, 1.0)
-            if shortest >= self.intensity.period:
-                raise ConfigurationError(
-                    f"intensity {self.intensity.limit} in {self.intensity.period:g} s can never trip: the backoff's own"
-                    f" pauses take {shortest:g} s by restart {streak + 2}",
-                    hint="widen intensity.period, lower intensity.limit or lower backoff.ceiling",
-                )
+        restarts = self.intensity.limit - 1
+        shortest = sum(self.backoff.delay(streak, 1.0) for streak in range(min(restarts, _GROWING)))
+        shortest += self.backoff.delay(_GROWING, 1.0) * max(0, restarts - _GROWING)
+        if shortest >= self.intensity.period:
+            raise ConfigurationError(
+                f"intensity {self.intensity.limit} in {self.intensity.period:g} s can never trip: the backoff's own"
+                f" pauses take {shortest:g} s by restart {self.intensity.limit}",
+                hint="widen intensity.period, lower intensity.limit or lower backoff.ceiling",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["ExceptionRecord", "Frame", "Level", "LogRecord", "LogSource", "escape_text"]
+__all__ = ["ExceptionRecord", "Frame", "Level", "LogRecord", "LogSource", "escape_text", "quote_text"]
 
 
 class Level(enum.IntEnum):
@@ -120,3 +120,14 @@ def escape_text(text: str, *, multiline: bool = False) -> str:
     lone surrogate. With `multiline` newlines and tabs stay, for tracebacks.
     """
     return (_UNSAFE_BUT_NEWLINE if multiline else _UNSAFE).sub(_escape, text)
+
+
+def quote_text(text: str | bytes, *, limit: int = 80, mark: str = "'") -> str:
+    r"""Return foreign text as a message may quote it: escaped, of at most `limit` characters, between two `mark`s.
+
+    Bytes are read as UTF-8, with what is not UTF-8 shown as `\xNN`.
+    """
+    # Four bytes make at most one character: cut before decoding, so that a quote of a large text costs nothing.
+    shown = text[: 4 * limit + 4].decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text[: limit + 1]
+    safe = escape_text(shown)
+    return f"{mark}{safe if len(safe) <= limit else safe[: limit - 1] + '…'}{mark}"

@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeVar
 
 from supervisor.errors import ConfigurationError
 from supervisor.policy import RestartPolicy, Strategy
+from supervisor.records import Level
 
 __all__ = [
     "HealthProbe",
@@ -24,6 +26,8 @@ __all__ = [
     "WhileRestarting",
 ]
 
+EnumT = TypeVar("EnumT", bound=enum.Enum)
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _METHOD = re.compile(r"/[A-Za-z0-9_.]+/[A-Za-z0-9_]+")
 
@@ -31,6 +35,14 @@ _METHOD = re.compile(r"/[A-Za-z0-9_.]+/[A-Za-z0-9_]+")
 def _require(condition: bool, message: str, *, plugin: str | None = None, hint: str | None = None) -> None:
     if not condition:
         raise ConfigurationError(message, plugin=plugin, hint=hint)
+
+
+def _member(kind: type[EnumT], value: object, name: str) -> EnumT:
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(repr(member.value) for member in kind)
+        raise ConfigurationError(f"{name} is {value!r}", hint=f"use one of {allowed}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +94,8 @@ class StopPolicy:
     kill: float = 2.0
 
     def __post_init__(self) -> None:
-        _require(min(self.drain, self.shutdown, self.terminate) >= 0 and self.kill > 0, f"a grace is negative: {self}")
+        graces = (self.drain, self.shutdown, self.terminate)
+        _require(all(grace >= 0 for grace in graces) and self.kill > 0, f"a grace is negative: {self}")
 
     @property
     def total(self) -> float:
@@ -183,6 +196,15 @@ class PluginSpec:
         )
         object.__setattr__(self, "command", tuple(self.command))
         object.__setattr__(self, "env", MappingProxyType(dict(self.env)))
+        object.__setattr__(
+            self, "while_restarting", _member(WhileRestarting, self.while_restarting, "while_restarting")
+        )
+        _require(
+            Level.from_name(self.log_level) is not None,
+            f"{self.log_level!r} is not a log level",
+            plugin=name,
+            hint=f"use one of {', '.join(level.name.lower() for level in Level)}",
+        )
         _require(bool(self.command) and bool(self.command[0]), "command is empty", plugin=name)
         for text in (*self.command, *self.env.keys(), *self.env.values(), self.cwd or ""):
             _require("\0" not in text, f"NUL in {text!r}", plugin=name, hint="remove it from command, cwd or env")
@@ -217,6 +239,7 @@ class SupervisorSpec:
     strategy: Strategy = Strategy.ONE_FOR_ONE
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "strategy", _member(Strategy, self.strategy, "strategy"))
         names = [plugin.name for plugin in self.plugins]
         twice = sorted({name for name in names if names.count(name) > 1})
         _require(not twice, f"two plugins are named {', '.join(twice)}", hint="names must be unique")

@@ -1,0 +1,149 @@
+"""From the bytes a plugin prints to log records: always drained, bounded, never in the way of the host's loop."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from supervisor.abc import ByteSource
+from supervisor.log_lines import Line, LineSplitter, RecordAssembler
+from supervisor.records import LogRecord, LogSource, escape_text
+from supervisor.spec import Limits
+
+__all__ = ["LineIntake"]
+
+_SLICE: Final = 0.002
+"""Seconds of parsing between two turns of the loop: what a flood may add to everybody's latency."""
+
+_QUIET: Final = 0.25
+"""Seconds without a line after which an unfinished traceback is taken as complete."""
+
+
+class LineIntake:
+    """A reader that never stops and a parser that works in slices, with a bounded backlog between them.
+
+    When the backlog is full the oldest bytes go, because a plugin's last words matter most. Lost lines are counted
+    exactly: every newline belongs to one line, and each line is either parsed or counted.
+    """
+
+    def __init__(
+        self,
+        source: LogSource,
+        limits: Limits,
+        *,
+        on_record: Callable[[LogRecord], None],
+        on_dropped: Callable[[LogSource, int, int], None],
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        self._source = source
+        self._limit = limits.log_backlog
+        self._splitter = LineSplitter(limits.log_line)
+        self._assembler = RecordAssembler(source=source)
+        self._on_record = on_record
+        self._on_dropped = on_dropped
+        self._on_line = on_line
+        self._backlog: deque[bytes] = deque()
+        self._size = 0
+        self._gap = False
+        self._gap_inside_line = False
+        self._dropped = 0
+        self._reported = 0
+        self._closed = False
+        self._news = anyio.Event()
+
+    def push(self, chunk: bytes) -> None:
+        """Take a chunk; drops the oldest ones when the backlog is full. Never blocks."""
+        self._backlog.append(chunk)
+        self._size += len(chunk)
+        while self._size > self._limit and len(self._backlog) > 1:
+            lost = self._backlog.popleft()
+            self._size -= len(lost)
+            self._dropped += lost.count(b"\n")
+            self._gap, self._gap_inside_line = True, not lost.endswith(b"\n")
+        self._news.set()
+
+    def close(self) -> None:
+        """Say that no more chunks come; `work` ends after what is here."""
+        self._closed = True
+        self._news.set()
+
+    async def read(self, pipe: ByteSource) -> None:
+        """Push everything that `pipe` yields until its end, then close."""
+        try:
+            while True:
+                self.push(await pipe.receive())
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            pass
+        finally:
+            self.close()
+
+    async def work(self) -> None:
+        """Turn the backlog into records until closed and empty."""
+        try:
+            while True:
+                await self._parse_backlog()
+                self._report_dropped()
+                if self._closed and not self._backlog:
+                    return
+                await self._await_news()
+        finally:
+            # Also when cut short: what was read is worth more than the time it takes.
+            for line in self._splitter.flush():
+                self._parse(line)
+            self._tell(self._assembler.flush())
+
+    async def _await_news(self) -> None:
+        self._news = anyio.Event()
+        if self._backlog or self._closed:
+            return
+        with anyio.move_on_after(_QUIET if self._assembler.pending else None):
+            await self._news.wait()
+            return
+        self._tell(self._assembler.flush())
+
+    async def _parse_backlog(self) -> None:
+        until = time.perf_counter() + _SLICE
+        while self._backlog:
+            chunk = self._backlog.popleft()
+            self._size -= len(chunk)
+            if self._gap:
+                chunk = self._bridge_gap(chunk)
+            for line in self._splitter.feed(chunk):
+                self._parse(line)
+                if time.perf_counter() > until:
+                    await checkpoint()
+                    until = time.perf_counter() + _SLICE
+
+    def _bridge_gap(self, chunk: bytes) -> bytes:
+        """Return what of `chunk` starts at a line boundary, after bytes before it were dropped."""
+        for head in self._splitter.flush():
+            self._parse(head._replace(truncated=True))
+            self._dropped -= 1  # its newline was counted with the lost bytes
+        if not self._gap_inside_line:
+            self._gap = False
+            return chunk
+        start = chunk.find(b"\n") + 1
+        if start:
+            self._dropped += 1
+            self._gap = self._gap_inside_line = False
+            return chunk[start:]
+        return b""
+
+    def _parse(self, line: Line) -> None:
+        if self._on_line is not None:
+            self._on_line(escape_text(line.data.decode("utf-8", "replace")))
+        self._tell(self._assembler.feed(line))
+
+    def _tell(self, records: list[LogRecord]) -> None:
+        for record in records:
+            self._on_record(record)
+
+    def _report_dropped(self) -> None:
+        if self._dropped > self._reported:
+            self._on_dropped(self._source, self._dropped - self._reported, self._dropped)
+            self._reported = self._dropped

@@ -1,0 +1,304 @@
+"""Keeps one plugin: the only writer of its state. Lives come one after another, decisions come from `policy`."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import anyio
+
+from supervisor.abc import Runner
+from supervisor.errors import (
+    LaunchError,
+    PluginDrainingError,
+    PluginFailedError,
+    PluginStoppedError,
+    PluginUnavailableError,
+    VersionMismatchError,
+)
+from supervisor.events import Event, InstanceExited, PluginGaveUp, RestartScheduled, StateChanged
+from supervisor.host.feed import Feed
+from supervisor.host.hub import Hub
+from supervisor.host.instance import Instance
+from supervisor.lifecycle import Signal, State, transition
+from supervisor.outcome import ExitReason, ExitReport
+from supervisor.policy import GiveUp, History, Rest, RestartAfter, Verdict, decide
+from supervisor.records import Level, LogRecord
+from supervisor.spec import PluginSpec, WhileRestarting
+
+__all__ = ["Keeper"]
+
+_MENDABLE: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ETXTBSY})
+"""Launch errors that pass by themselves; no restart mends any other."""
+
+
+class Keeper:
+    """Runs one life after another until told to rest.
+
+    `run` is the task; the other methods ask it for something and return at once, or wait for what it does without
+    doing any of it, so that a caller who is cancelled leaves nothing half done.
+    """
+
+    def __init__(
+        self,
+        spec: PluginSpec,
+        *,
+        runner: Runner,
+        hub: Hub,
+        dice: Callable[[], float],
+        on_restart: Callable[[str], None],
+        on_give_up: Callable[[PluginSpec, str], None],
+    ) -> None:
+        self.spec = spec
+        self.state = State.PENDING
+        self.generation = 0
+        self.restarts = 0
+        self.instance: Instance | None = None
+        self.last_exit: ExitReport | None = None
+        self.cause: str | None = None
+        self.logs: Feed[LogRecord] = Feed()
+        self._runner = runner
+        self._hub = hub
+        self._dice = dice
+        self._on_restart = on_restart
+        self._on_give_up = on_give_up
+        self._history = History()
+        self._wanted = True
+        self._bounce = False
+        self._predecessors: tuple[tuple[Keeper, int], ...] = ()
+        self._log_level = int(Level.from_name(spec.log_level) or Level.INFO)
+        self._changed = anyio.Event()
+        self._ordered = anyio.Event()
+
+    # --- orders ----------------------------------------------------------------------------------------------------
+
+    def order_start(self) -> bool:
+        """Want the plugin running; return whether that was news."""
+        if self._wanted:
+            return False
+        self._wanted = True
+        self._bounce = self.instance is not None  # the life that is being stopped is to be followed by another
+        self._history = History()
+        self._ordered.set()
+        return True
+
+    def order_stop(self) -> None:
+        """Want it at rest: overtakes a start, a backoff or a restart under way."""
+        self._wanted = self._bounce = False
+        if self.instance is not None:
+            self.instance.end(ExitReason.STOPPED)
+        self._ordered.set()
+
+    def order_restart(self) -> None:
+        """Want a new life now; it costs nothing of the restart budget."""
+        if self.state.at_rest:
+            self._history = History()
+        self._wanted = self._bounce = True
+        if self.instance is not None:
+            self.instance.end(ExitReason.STOPPED)
+        self._ordered.set()
+
+    def follow(self, predecessors: Sequence[Keeper]) -> None:
+        """Begin the next life only when each predecessor's next one is ready, or is not to be."""
+        self._predecessors = tuple((keeper, keeper.generation) for keeper in predecessors)
+
+    def set_log_level(self, level: int) -> None:
+        """Have this life and the next ones send records from `level` on."""
+        self._log_level = level
+        if self.instance is not None:
+            self.instance.set_log_level(level)
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is meant to run."""
+        return self._wanted
+
+    @property
+    def ready_instance(self) -> Instance | None:
+        """The instance that takes calls now, if there is one; that it is going away counts before the state says so."""
+        instance = self.instance if self.state is State.READY else None
+        return None if instance is None or instance.going_away else instance
+
+    async def wait_changed(self) -> None:
+        """Wait for the next change of state."""
+        await self._changed.wait()
+
+    async def wait_begun(self, *, after: int) -> None:
+        """Wait for a life later than generation `after`, or for somebody to take the order back.
+
+        An order is carried out by the keeper's task a turn later; until then a state of rest is not the answer.
+        """
+        while self._wanted and self.generation == after:
+            await self.wait_changed()
+
+    async def wait_at_rest(self) -> None:
+        """Wait until there is no process and nobody means to start one."""
+        while not (self.state.at_rest or (self.state is State.PENDING and not self._wanted)):
+            await self.wait_changed()
+
+    async def wait_ready(self) -> Instance:
+        """Return the instance that takes calls, waiting for it as the plugin's `while_restarting` says.
+
+        Raises:
+            PluginUnavailableError: it is at rest or draining for a stop, or restarting while calls may not wait.
+        """
+        while (instance := self.ready_instance) is None:
+            self._refuse()
+            await self.wait_changed()
+        return instance
+
+    def _refuse(self) -> None:
+        """Raise unless it makes sense to wait for this plugin."""
+        name, report = self.spec.name, self.last_exit
+        match self.state:
+            case State.FAILED:
+                raise PluginFailedError(
+                    f"given up on: {self.cause}", plugin=name, report=report, hint="mend the cause and call restart()"
+                )
+            case State.STOPPED:
+                raise PluginStoppedError("stopped", plugin=name, report=report, hint="start() it first")
+            case State.DRAINING | State.STOPPING if not self._wanted:
+                raise PluginDrainingError("is being stopped and takes no new calls", plugin=name)
+            case State.PENDING | State.STARTING if self.generation <= 1:
+                pass  # the first start is not a restart
+            case _ if self.spec.while_restarting is WhileRestarting.FAIL:
+                raise PluginUnavailableError(
+                    f"is {self.state} and calls may not wait", plugin=name, report=report, hint="try again later"
+                )
+
+    # --- the task --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the plugin until cancelled; the cancellation kills what runs."""
+        while True:
+            self._ordered = anyio.Event()
+            if not self._wanted:
+                if not self.state.at_rest:
+                    self._move(Signal.STOP)
+                await self._ordered.wait()
+                continue
+            await self._await_predecessors()
+            if self._wanted:
+                await self._live_once()
+
+    async def _await_predecessors(self) -> None:
+        predecessors, self._predecessors = self._predecessors, ()
+        if not predecessors:
+            return
+        async with anyio.create_task_group() as tasks:
+
+            async def yield_to_orders() -> None:
+                await self._ordered.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(yield_to_orders)
+            for keeper, generation in predecessors:
+                while not keeper.state.at_rest and not (keeper.generation > generation and keeper.state is State.READY):
+                    await keeper.wait_changed()
+            tasks.cancel_scope.cancel()
+
+    async def _live_once(self) -> None:
+        self.generation += 1
+        self._bounce = False
+        self.instance = Instance(
+            self.spec,
+            self.generation,
+            runner=self._runner,
+            emit=self._hub.emit,
+            on_record=self._take_record,
+            on_readiness=lambda ready: self._move(Signal.BECAME_READY if ready else Signal.BECAME_UNREADY),
+            on_draining=lambda: self._move(Signal.DRAIN),
+            on_stopping=lambda: self._move(Signal.STOP),
+            on_exit=lambda: self._move(Signal.EXIT),
+            log_level=self._log_level,
+        )
+        self._move(Signal.START)
+        report = await self.instance.run()
+        self.last_exit = report
+        self.instance = None
+        self._emit(InstanceExited, report=report)
+        await self._follow_up(report)
+
+    async def _follow_up(self, report: ExitReport) -> None:
+        if not self._wanted:
+            return
+        verdict: Verdict
+        if self._bounce:
+            verdict = RestartAfter(0.0, self._history)
+        elif (cause := _beyond_restart(report)) is not None:
+            self._give_up(report, cause)
+            return
+        else:
+            verdict = decide(
+                self.spec.restart,
+                self._history,
+                failed=report.failed,
+                now=anyio.current_time(),
+                ready_for=report.ready_for,
+                dice=self._dice(),
+            )
+        match verdict:
+            case Rest():
+                self._wanted = False
+                self._move(Signal.REST)
+            case GiveUp(spent, period):
+                self._give_up(report, f"{spent} restarts within {period:g} s were not enough: {report}")
+            case RestartAfter(delay, history):
+                self._history = history
+                await self._back_off(delay, history.streak)
+
+    async def _back_off(self, delay: float, attempt: int) -> None:
+        self.restarts += 1
+        self._move(Signal.RETRY)
+        self._emit(RestartScheduled, delay=delay, attempt=attempt, ordered=self._bounce)
+        if not self._bounce:
+            self._on_restart(self.spec.name)
+        if delay:
+            with anyio.move_on_after(delay):
+                await self._ordered.wait()
+
+    def break_down(self, error: Exception) -> None:
+        """Fail for good after a defect of this library: whoever waits is told instead of hanging."""
+        self._wanted = False
+        self.instance = None
+        self.cause = f"defect in the supervisor: {error!r}"
+        self.state = State.FAILED
+        self._changed.set()
+
+    def _give_up(self, report: ExitReport, cause: str) -> None:
+        self._wanted = False
+        self.cause = cause
+        self._move(Signal.GIVE_UP)
+        self._emit(PluginGaveUp, cause=cause, report=report)
+        self._on_give_up(self.spec, cause)
+
+    def _take_record(self, record: LogRecord) -> None:
+        pid = self.instance.pid if self.instance is not None else None
+        self._hub.record(self.spec.name, self.generation, pid or 0, record)
+        self.logs.tell(record)
+
+    def _move(self, by: Signal) -> None:
+        old, new = self.state, transition(self.state, by)
+        if new is old:
+            return
+        self.state = new
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+        self._emit(StateChanged, old=old, new=new)
+
+    def _emit(self, kind: Callable[..., Event], **fields: object) -> None:
+        self._hub.emit(kind(plugin=self.spec.name, generation=self.generation, at=anyio.current_time(), **fields))
+
+
+def _beyond_restart(report: ExitReport) -> str | None:
+    """Say why no restart can mend this exit, or return None when one may."""
+    match report.error:
+        case VersionMismatchError():
+            return str(report.error)
+        case LaunchError(errno=number) if number is not None and number not in _MENDABLE:
+            return str(report.error)
+        case _:
+            return None

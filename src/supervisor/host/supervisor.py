@@ -1,0 +1,357 @@
+"""The supervisor: its own root task, one keeper for each plugin, and the way in for the application."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType, TracebackType
+from typing import Any, Self, TypeVar, cast, overload
+
+import anyio
+
+from supervisor.abc import Observer, Runner
+from supervisor.errors import (
+    ConfigurationError,
+    PluginNotFoundError,
+    RestartIntensityExceededError,
+    SupervisorError,
+    VersionMismatchError,
+)
+from supervisor.events import Event
+from supervisor.host.call import UNSET, PluginChannel, Unset
+from supervisor.host.feed import Subscription
+from supervisor.host.hub import Hub
+from supervisor.host.keeper import Keeper
+from supervisor.host.plugin import Plugin
+from supervisor.interface import Interface
+from supervisor.policy import Strategy, affected
+from supervisor.spec import PluginSpec, SupervisorSpec
+
+__all__ = ["Supervisor"]
+
+StubT = TypeVar("StubT")
+
+
+class Supervisor:
+    """Runs plugins while it is entered, and hands out stubs that survive their restarts.
+
+    It may be entered and left from different tasks (a test fixture, an ASGI lifespan, an exit stack) and, once left,
+    entered again. A plugin's failure never raises into the application: it shows in states, events and the errors of
+    calls. The only exception is a plugin with `escalate`: leaving then raises `RestartIntensityExceededError`.
+
+    Args:
+        plugins: the plugins in start order.
+        strategy: who else restarts when one of them does.
+        observers: who is told of events and log records; structlog when None.
+        runner: where plugins run; subprocesses when None.
+    """
+
+    def __init__(
+        self,
+        plugins: Iterable[PluginSpec] = (),
+        *,
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
+        observers: Sequence[Observer] | None = None,
+        runner: Callable[[], Runner] | None = None,
+    ) -> None:
+        self.spec = SupervisorSpec(plugins=tuple(plugins), strategy=strategy)
+        self._observers = observers
+        self._runner_factory = runner
+        self._run: _Run | None = None
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str], *, observers: Sequence[Observer] | None = None) -> Supervisor:
+        """Read the plugins from a TOML file.
+
+        Raises:
+            ConfigurationError: names file, table and key, what was found and what is allowed.
+        """
+        from supervisor.config import load_config  # noqa: PLC0415  # msgspec is loaded only where there is a file
+
+        spec = load_config(path)
+        return cls(spec.plugins, strategy=spec.strategy, observers=observers)
+
+    def __repr__(self) -> str:
+        if self._run is None:
+            return f"<Supervisor of {len(self.spec.plugins)} plugins, not running>"
+        return f"<Supervisor of {', '.join(map(repr, self.plugins.values()))}>"
+
+    # --- entering and leaving --------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._run is not None:
+            raise RuntimeError("the supervisor is running already")
+        self._run = run = _Run(self.spec, self._observers, self._runner_factory)
+        try:
+            await run.start()
+        except BaseException:
+            self._run = None
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        escalated = await self._leave(hurried=isinstance(error, asyncio.CancelledError))
+        if escalated is not None and error is None:
+            raise escalated
+
+    async def aclose(self) -> None:
+        """Stop every plugin and wait for it. Idempotent.
+
+        The first cancellation while waiting is kept until the plugins have stopped within their graces, the second
+        kills them at once; either way nothing of them is left when this raises.
+        """
+        await self._leave(hurried=False)
+
+    async def _leave(self, *, hurried: bool) -> RestartIntensityExceededError | None:
+        run = self._run
+        if run is None:
+            return None
+        try:
+            await run.stop(hurried=hurried)
+        finally:
+            self._run = None
+        return run.escalated
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002  # frameworks pass themselves
+        """Run while an ASGI application does: `FastAPI(lifespan=supervisor.lifespan)`, or Starlette's."""
+        async with self:
+            yield
+
+    # --- using -----------------------------------------------------------------------------------------------------
+
+    @overload
+    async def dispense(
+        self, plugin: str, stub: Callable[[Any], StubT], *, timeout: float | Unset | None = UNSET
+    ) -> StubT: ...
+    @overload
+    async def dispense(
+        self, plugin: str, stub: Interface[StubT], *, timeout: float | Unset | None = UNSET
+    ) -> StubT: ...
+    @overload
+    async def dispense(self, plugin: Interface[StubT], *, timeout: float | Unset | None = UNSET) -> StubT: ...
+    @overload
+    async def dispense(self, plugin: Callable[[Any], StubT], *, timeout: float | Unset | None = UNSET) -> StubT: ...
+    async def dispense(self, plugin: Any, stub: Any = None, *, timeout: float | Unset | None = UNSET) -> Any:
+        """Return a typed stub for an interface of a plugin, valid across its restarts.
+
+        `dispense("store", KvStub)` names the plugin, `dispense(KV)` finds the one that provides the interface, and
+        `dispense(KvStub)` does when there is only one plugin. Waits for the plugin as a call would; later calls on
+        the stub wait by themselves.
+
+        Args:
+            plugin: the plugin's name, an interface, or a stub when there is only one plugin.
+            stub: an interface, or anything callable with a grpclib channel.
+            timeout: seconds that each call on this stub may take when it names no timeout of its own; None for no
+                deadline, the plugin's `call_timeout` when left out.
+
+        Raises:
+            PluginNotFoundError: no plugin has the name or provides the interface, or several do.
+            PluginUnavailableError: the plugin is at rest, or did not become ready within its `ready_timeout`.
+            VersionMismatchError: the plugin speaks another version than the interface was made for.
+        """
+        run = self._running
+        interface = stub if stub is not None else plugin
+        keeper = run.find(plugin) if isinstance(plugin, str) else run.provider_of(plugin)
+        channel = PluginChannel(keeper, timeout=timeout)
+        instance = await channel.wait_ready()
+        if isinstance(interface, Interface):
+            if instance.version != interface.version:
+                raise VersionMismatchError(
+                    f"speaks version {instance.version}, interface {interface.name!r} was made for {interface.version}",
+                    spoken=instance.version,
+                    accepted=(interface.version,),
+                    plugin=keeper.spec.name,
+                    hint="list the version under `versions` and rebuild the plugin for it",
+                )
+            interface = interface.stub
+        if not callable(interface):
+            raise ConfigurationError(f"{interface!r} is no stub: it cannot be called with a channel")
+        return interface(channel)
+
+    def plugin(self, name: str) -> Plugin:
+        """Return the handle of a plugin.
+
+        Raises:
+            PluginNotFoundError: there is no plugin of this name.
+        """
+        return Plugin(self._running.find(name))
+
+    @property
+    def plugins(self) -> Mapping[str, Plugin]:
+        """The handles of all plugins by name, in start order."""
+        return MappingProxyType({name: Plugin(keeper) for name, keeper in self._running.keepers.items()})
+
+    def subscribe(self, *, capacity: int = 1024) -> Subscription[Event]:
+        """Return the events from now on, as an async iterator that ends with the supervisor."""
+        return self._running.hub.events.subscribe(capacity)
+
+    async def ready(self) -> None:
+        """Wait until every plugin is ready.
+
+        Raises:
+            PluginUnavailableError: one is at rest.
+        """
+        for keeper in self._running.keepers.values():
+            await keeper.wait_ready()
+
+    async def wait_closed(self) -> None:
+        """Wait until the supervisor has ended: somebody left it, or a plugin with `escalate` was given up on.
+
+        Raises:
+            RestartIntensityExceededError: it was the latter.
+        """
+        run = self._run
+        if run is not None:
+            await run.ended.wait()
+            if run.escalated is not None:
+                raise run.escalated
+
+    @property
+    def _running(self) -> _Run:
+        if self._run is None:
+            raise SupervisorError("the supervisor is not running", hint="use it inside `async with supervisor:`")
+        return self._run
+
+
+class _Run:
+    """One time of being entered: the root task and what it owns."""
+
+    def __init__(
+        self, spec: SupervisorSpec, observers: Sequence[Observer] | None, runner: Callable[[], Runner] | None
+    ) -> None:
+        self.hub = Hub(_default_observers() if observers is None else observers)
+        self.ended = anyio.Event()
+        self.escalated: RestartIntensityExceededError | None = None
+        self._strategy = spec.strategy
+        self._runner = _default_runner() if runner is None else runner()
+        self._stopping = anyio.Event()
+        self._root: asyncio.Task[None] | None = None
+        self.keepers: dict[str, Keeper] = {
+            plugin.name: Keeper(
+                plugin,
+                runner=self._runner,
+                hub=self.hub,
+                dice=random.random,
+                on_restart=self._restart_affected,
+                on_give_up=self._give_up,
+            )
+            for plugin in spec.plugins
+        }
+
+    # --- finding ---------------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> Keeper:
+        try:
+            return self.keepers[name]
+        except KeyError:
+            known = ", ".join(self.keepers) or "none"
+            raise PluginNotFoundError(f"no plugin is named {name!r}", hint=f"the plugins are: {known}") from None
+
+    def provider_of(self, wanted: object) -> Keeper:
+        if isinstance(wanted, Interface):
+            found = [keeper for keeper in self.keepers.values() if wanted.name in keeper.spec.provides]
+            what = f"interface {wanted.name!r}"
+            hint = f'add provides = ["{wanted.name}"] to the plugin that does'
+        else:
+            found = list(self.keepers.values())
+            what = getattr(wanted, "__name__", repr(wanted))
+            hint = "add a plugin"
+        match found:
+            case [keeper]:
+                return keeper
+            case []:
+                raise PluginNotFoundError(f"no plugin provides {what}", hint=hint)
+            case _:
+                names = ", ".join(repr(keeper.spec.name) for keeper in found)
+                raise PluginNotFoundError(
+                    f"{what} could be any of {names}", hint=f"name the plugin: dispense({found[0].spec.name!r}, ...)"
+                )
+
+    # --- the root task ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the root task. It belongs to nobody's task group, so leaving may happen in another task."""
+        self._root = asyncio.create_task(self._keep_all(), name="supervisor")
+
+    async def stop(self, *, hurried: bool) -> None:
+        """Stop all plugins and wait for the root task; see `Supervisor.aclose` about cancellation."""
+        root = cast("asyncio.Task[None]", self._root)
+        self._stopping.set()
+        cancelled: asyncio.CancelledError | None = None
+        # The shield holds off the scopes of anyio, which would cancel every await in here over and over.
+        with anyio.CancelScope(shield=True):
+            while not root.done():
+                try:
+                    await asyncio.wait([root])
+                except asyncio.CancelledError as error:
+                    if hurried or cancelled is not None:
+                        root.cancel()
+                    cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        if not root.cancelled():
+            root.result()
+
+    async def _keep_all(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                for keeper in self.keepers.values():
+                    tasks.start_soon(self._keep, keeper, name=f"keep {keeper.spec.name}")
+                await self._stopping.wait()
+                for keeper in reversed(self.keepers.values()):
+                    keeper.order_stop()
+                for keeper in self.keepers.values():
+                    await keeper.wait_at_rest()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._runner.close()
+            for keeper in self.keepers.values():
+                keeper.logs.close()
+            self.hub.events.close()
+            self.ended.set()
+
+    async def _keep(self, keeper: Keeper) -> None:
+        try:
+            await keeper.run()
+        except Exception as error:  # noqa: BLE001  # a defect in one keeper must not take the others down
+            keeper.break_down(error)
+            asyncio.get_running_loop().call_exception_handler(
+                {
+                    "message": f"the keeper of plugin {keeper.spec.name!r} broke down",
+                    "exception": error,
+                }
+            )
+
+    def _restart_affected(self, name: str) -> None:
+        """Restart who restarts together with `name`, each after those before it in start order."""
+        names = affected(self._strategy, list(self.keepers), name)
+        keepers = [keeper for each in names if (keeper := self.keepers[each]).wanted]
+        for position, keeper in enumerate(keepers):
+            keeper.follow(keepers[:position])
+            if keeper.spec.name != name:
+                keeper.order_restart()
+
+    def _give_up(self, plugin: PluginSpec, cause: str) -> None:
+        if plugin.escalate and self.escalated is None:
+            self.escalated = RestartIntensityExceededError(
+                f"given up on, and the supervisor with it: {cause}", plugin=plugin.name, hint="mend the plugin"
+            )
+            self._stopping.set()
+
+
+def _default_observers() -> Sequence[Observer]:
+    from supervisor.observe.structlog import StructlogObserver  # noqa: PLC0415  # only when nobody else observes
+
+    return (StructlogObserver(),)
+
+
+def _default_runner() -> Runner:
+    from supervisor.runners.subprocess import SubprocessRunner  # noqa: PLC0415  # only when nobody brings another
+
+    return SubprocessRunner()

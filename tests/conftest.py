@@ -1,0 +1,77 @@
+"""What every test is held to: nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+sys.path.insert(0, str(EXAMPLES / "kv"))  # the KV contract that tests and examples share
+
+
+def children() -> dict[int, str]:
+    """Return this process's children, zombies included, as pid → command line."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            try:
+                found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+    return found
+
+
+def descriptors() -> dict[int, str]:
+    """Return open descriptors as number → what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+    return found
+
+
+def leftovers(before: tuple[set[int], set[int], set[int]]) -> list[str]:
+    """Say what there is now that was not there before."""
+    found = [f"child {pid}: {line}" for pid, line in children().items() if pid not in before[0]]
+    found += [f"fd {fd}: {target}" for fd, target in descriptors().items() if fd not in before[1]]
+    found += [f"thread {t.name}" for t in threading.enumerate() if t.ident not in before[2] and t.is_alive()]
+    return found
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Fail a test that leaves a child, a zombie, a descriptor or a thread behind."""
+    before = (set(children()), set(descriptors()), {t.ident or 0 for t in threading.enumerate()})
+    yield
+    gc.collect()
+    until = time.monotonic() + 2.0
+    while (found := leftovers(before)) and time.monotonic() < until:
+        time.sleep(0.005)  # the kernel is given a moment to finish what was killed
+    assert not found, f"left behind: {found}"
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fail a test that leaves a task behind, or whose loop was told of an exception that nobody handled."""
+    told: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(f"{context['message']}: {context.get('exception')!r}"))
+    before = asyncio.all_tasks()
+    yield
+    gc.collect()
+    left = [task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()]
+    if left:
+        await asyncio.wait(left, timeout=2.0)
+    left = [task for task in left if not task.done()]
+    assert not left, f"tasks left: {left}"
+    assert not told, f"the loop was told: {told}"
