@@ -86,7 +86,7 @@ class LineIntake:
         """Turn the backlog into records until closed and empty."""
         try:
             while True:
-                await self._parse_backlog()
+                await self.parse_backlog()
                 self._report_dropped()
                 if self._closed and not self._backlog:
                     return
@@ -106,7 +106,8 @@ class LineIntake:
             return
         self._tell(self._assembler.flush())
 
-    async def _parse_backlog(self) -> None:
+    async def parse_backlog(self) -> None:
+        """Parse what is here, in slices."""
         until = time.perf_counter() + _SLICE
         while self._backlog:
             chunk = self._backlog.popleft()

@@ -1,0 +1,54 @@
+"""The command line: check a configuration, print its schema.
+
+python -m supervisor check plugins.toml
+python -m supervisor schema > plugins.schema.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+
+from supervisor.config import config_schema, load_config
+from supervisor.errors import ConfigurationError
+from supervisor.spec import PluginSpec
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 1 for a file with an error, 2 for a wrong command line."""
+    parser = argparse.ArgumentParser(prog="python -m supervisor", description="Check configurations of plugins.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="check a configuration and list its plugins")
+    check.add_argument("file", help="the configuration file")
+    commands.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
+    options = parser.parse_args(arguments)
+    if options.command == "schema":
+        print(json.dumps(config_schema(), indent=2))
+        return 0
+    return _check(options.file)
+
+
+def _check(file: str) -> int:
+    try:
+        spec = load_config(file)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{file}: {len(spec.plugins)} plugins, {spec.strategy}")
+    for plugin in spec.plugins:
+        print(f"  {_describe(plugin)}")
+    return 0
+
+
+def _describe(plugin: PluginSpec) -> str:
+    provides = f", provides {', '.join(plugin.provides)}" if plugin.provides else ""
+    return f"{plugin.name}: {shlex.join(plugin.command)} ({plugin.restart.restart}{provides})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

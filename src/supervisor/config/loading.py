@@ -1,0 +1,150 @@
+"""Read the file, merge the defaults, and build the specifications."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from supervisor.config.checking import Place, check_table
+from supervisor.config.tables import ConfigFile, HealthTable, PluginTable, RestartTable, Table
+from supervisor.errors import ConfigurationError
+from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy
+from supervisor.spec import HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, SupervisorSpec
+
+__all__ = ["load_config", "parse_config"]
+
+T = TypeVar("T")
+
+_RESTART_TYPES: Mapping[str, Restart] = {
+    "always": Restart.PERMANENT,
+    "on-failure": Restart.TRANSIENT,
+    "never": Restart.TEMPORARY,
+}
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+
+
+def load_config(path: str | os.PathLike[str]) -> SupervisorSpec:
+    """Read the configuration file at `path`.
+
+    Raises:
+        ConfigurationError: it cannot be read, or see `parse_config`.
+    """
+    name = os.fspath(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{name}: cannot be read: {error.strerror or error}", path=name) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name}: is not UTF-8: {error}", path=name) from error
+    return parse_config(text, path=name)
+
+
+def parse_config(text: str, *, path: str | os.PathLike[str], python: str = sys.executable) -> SupervisorSpec:
+    """Read a configuration.
+
+    Args:
+        text: the file's content.
+        path: the file's name, for the errors and as the place that relative paths start from. A plugin without a
+            `cwd` runs in the file's folder, so that paths among its arguments start there too.
+        python: what `{python}` in a command stands for.
+
+    Raises:
+        ConfigurationError: the text is not TOML, a key is unknown, a value is not one it takes, or values cannot work
+            together. It names file, table and key, what was found and what is allowed.
+    """
+    place = Place(os.fspath(path))
+    try:
+        raw = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{place.path}: is not valid TOML: {error}", path=place.path) from error
+    _check_file(raw, place)
+    defaults: dict[str, Any] = raw.get("defaults", {})
+    plugins = []
+    for name, table in raw.get("plugins", {}).items():
+        here = place / "plugins" / name
+        if "command" not in table:
+            raise here.error(
+                "is missing", key="command", hint='say what to run, as in command = ["{python}", "plugin.py"]'
+            )
+        merged = msgspec.convert(_merge(defaults, table), PluginTable)
+        plugins.append(_build_plugin(name, merged, here, Path(place.path).absolute().parent, python))
+    strategy = msgspec.convert(raw, ConfigFile).supervisor.strategy
+    return _build(place, SupervisorSpec, plugins=tuple(plugins), strategy=strategy)
+
+
+def _check_file(raw: dict[str, Any], place: Place) -> None:
+    """Check each table where it stands, so that an error in `[defaults]` is not blamed on a plugin."""
+    check_table({key: value for key, value in raw.items() if key != "plugins"}, ConfigFile, place)
+    plugins = raw.get("plugins", {})
+    if not isinstance(plugins, dict):
+        raise (place / "plugins").error("is not a table", hint="write [plugins.NAME] for each plugin")
+    for name, table in plugins.items():
+        check_table(table, PluginTable, place / "plugins" / name)
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `over` with what only `under` has; tables are merged, everything else is replaced."""
+    merged = {**under, **over}
+    for key in under.keys() & over.keys():
+        if isinstance(under[key], dict) and isinstance(over[key], dict):
+            merged[key] = _merge(under[key], over[key])
+    return merged
+
+
+def _build(place: Place, factory: Callable[..., T], **values: Any) -> T:
+    """Call `factory` and say where its values came from when it refuses them."""
+    try:
+        return factory(**values)
+    except ConfigurationError as error:
+        raise place.error(str(error.args[0]), hint=error.hint) from error
+
+
+def _build_from(place: Place, factory: Callable[..., T], table: Table) -> T:
+    return _build(place, factory, **msgspec.structs.asdict(table))
+
+
+def _build_plugin(name: str, table: PluginTable, place: Place, folder: Path, python: str) -> PluginSpec:
+    health = HealthTable() if table.health is True else table.health
+    return _build(
+        place,
+        PluginSpec,
+        **msgspec.structs.asdict(table)
+        | {
+            "name": name,
+            "command": _expand_command(table.command, place, folder, python),
+            "cwd": str(folder / table.cwd),
+            "cookie": _build_from(place / "cookie", MagicCookie, table.cookie),
+            "restart": _build_restart(table.restart, place / "restart"),
+            "health": _build_from(place / "health", HealthProbe, health) if health else None,
+            "stop": _build_from(place / "stop", StopPolicy, table.stop),
+            "limits": _build_from(place / "limits", Limits, table.limits),
+            "call_timeout": None if table.call_timeout == "none" else table.call_timeout,
+            "idempotent": frozenset(table.idempotent),
+        },
+    )
+
+
+def _build_restart(table: RestartTable, place: Place) -> RestartPolicy:
+    return _build(
+        place,
+        RestartPolicy,
+        restart=_RESTART_TYPES.get(table.type) or Restart(table.type),
+        intensity=_build_from(place / "intensity", RestartIntensity, table.intensity),
+        backoff=_build_from(place / "backoff", Backoff, table.backoff),
+        stable_after=table.stable_after,
+    )
+
+
+def _expand_command(command: tuple[str, ...], place: Place, folder: Path, python: str) -> tuple[str, ...]:
+    program, *arguments = (part.replace("{python}", python) for part in command)
+    if _PLACEHOLDER.fullmatch(program):
+        raise place.error(f"starts with {program!r}, and the only placeholder is '{{python}}'", key="command")
+    # A bare name is looked up on the PATH; with a slash it is a path, and must not depend on `cwd`.
+    return (str(folder / program) if "/" in program else program, *arguments)
