@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,8 +14,34 @@ from pathlib import Path
 
 import pytest
 
+LINEAGE = f"test-{os.getpid()}"
+"""A token that everything started from here carries, so that runs beside this one are not taken for it."""
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 sys.path.insert(0, str(EXAMPLES / "kv"))  # the KV contract that tests and examples share
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_corner() -> Iterator[None]:
+    """Give this run a lineage and a runtime directory of its own."""
+    with tempfile.TemporaryDirectory(prefix="t") as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUPERVISOR_LINEAGE", LINEAGE)
+        patch.setenv("XDG_RUNTIME_DIR", directory)
+        yield
+
+
+def descendants() -> set[int]:
+    """Return every process that was started from here, whoever its parent is by now; zombies have no environment."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            try:
+                environment = Path(f"/proc/{entry}/environ").read_bytes()
+            except OSError:
+                continue
+            if f"SUPERVISOR_LINEAGE={LINEAGE}".encode() in environment:
+                found.add(int(entry))
+    return found
 
 
 def children() -> dict[int, str]:
@@ -58,6 +85,18 @@ def nothing_left() -> Iterator[None]:
     while (found := leftovers(before)) and time.monotonic() < until:
         time.sleep(0.005)  # the kernel is given a moment to finish what was killed
     assert not found, f"left behind: {found}"
+
+
+@pytest.fixture
+def no_orphan_left() -> Iterator[None]:
+    """Fail a test that leaves a descendant or a runtime directory behind."""
+    before = descendants()
+    yield
+    until = time.monotonic() + 2.0
+    while (left := descendants() - before) and time.monotonic() < until:
+        time.sleep(0.005)  # the guard of a host that was killed is given a moment
+    assert not left
+    assert not os.listdir(os.environ["XDG_RUNTIME_DIR"])
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -32,6 +31,7 @@ from supervisor.events import (
 )
 from supervisor.handshake import Handshake, HandshakeReader, format_versions
 from supervisor.host.intake import LineIntake
+from supervisor.host.last_words import LastWords
 from supervisor.host.probe import Outcome, take_sample
 from supervisor.outcome import ExitReason, ExitReport, ExitStatus
 from supervisor.records import LogRecord, LogSource
@@ -94,7 +94,7 @@ class Instance:
         self._follower: logs.LogFollower | None = None
         self._process: LaunchedProcess | None = None
         self._status = ExitStatus()
-        self._tail: deque[str] = deque(maxlen=spec.limits.stderr_tail)
+        self._last_words = LastWords(spec.limits.stderr_tail)
         self._life = anyio.CancelScope()
         self._reason: ExitReason | None = None
         self._error: BaseException | None = None
@@ -167,7 +167,7 @@ class Instance:
             uptime=max(0.0, now - self._launched_at),
             ready_for=max(0.0, now - self._ready_at) if self._ready_at is not None else 0.0,
             oom=oom,
-            stderr=tuple(self._tail),
+            stderr=self._last_words.lines,
             error=self._error,
         )
 
@@ -421,7 +421,7 @@ class Instance:
             self.spec.limits,
             on_record=self._on_record,
             on_dropped=self._note_dropped,
-            on_line=self._tail.append if source is LogSource.STDERR else None,
+            on_line=self._last_words.add if source is LogSource.STDERR else None,
         )
 
     def _note_dropped(self, source: LogSource, count: int, total: int) -> None:
@@ -442,5 +442,5 @@ class Instance:
         return LaunchError(
             f"ended before it was ready: {self._status}",
             plugin=self.spec.name,
-            hint=f"its last line on stderr: {self._tail[-1]}" if self._tail else "it printed nothing on stderr",
+            hint=str(self._last_words),
         )

@@ -21,7 +21,7 @@ from supervisor.events import Event, InstanceExited, PluginGaveUp, RestartSchedu
 from supervisor.host.feed import Feed
 from supervisor.host.hub import Hub
 from supervisor.host.instance import Instance
-from supervisor.lifecycle import Signal, State, transition
+from supervisor.lifecycle import TRANSITIONS, Signal, State, transition
 from supervisor.outcome import ExitReason, ExitReport
 from supervisor.policy import GiveUp, History, Rest, RestartAfter, Verdict, decide
 from supervisor.records import Level, LogRecord
@@ -173,6 +173,21 @@ class Keeper:
 
     async def run(self) -> None:
         """Keep the plugin until cancelled; the cancellation kills what runs."""
+        try:
+            await self._keep()
+        except anyio.get_cancelled_exc_class():
+            self._come_to_rest()
+            raise
+
+    def _come_to_rest(self) -> None:
+        """Leave no state behind that somebody might wait to change: a cancellation comes anywhere."""
+        self._wanted = False
+        if not self.state.at_rest:
+            if Signal.EXIT in TRANSITIONS[self.state]:
+                self._move(Signal.EXIT)
+            self._move(Signal.STOP)
+
+    async def _keep(self) -> None:
         while True:
             self._ordered = anyio.Event()
             if not self._wanted:
@@ -216,10 +231,16 @@ class Keeper:
             log_level=self._log_level,
         )
         self._move(Signal.START)
-        report = await self.instance.run()
-        self.last_exit = report
-        self.instance = None
-        self._emit(InstanceExited, report=report)
+        try:
+            await self.instance.run()
+        except anyio.get_cancelled_exc_class():
+            self.instance.end(ExitReason.STOPPED)  # whoever cancels a keeper wants its plugin gone
+            raise
+        finally:
+            # Also when a cancellation cut it short: every life that began ends with one event.
+            self.last_exit = report = self.instance.report()
+            self.instance = None
+            self._emit(InstanceExited, report=report)
         await self._follow_up(report)
 
     async def _follow_up(self, report: ExitReport) -> None:

@@ -88,6 +88,10 @@ class Plugin:
         """
         await self._keeper.wait_ready()
 
+    async def wait_at_rest(self) -> None:
+        """Wait until it is stopped or failed: no process, and nobody means to start one."""
+        await self._keeper.wait_at_rest()
+
     async def start(self) -> None:
         """Start it if it is at rest, and wait until it is ready."""
         before = self.generation
