@@ -13,6 +13,9 @@ _SIGNAL_NAMES = {
     24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
 }  # fmt: skip
 
+_SHOWN = 200
+"""Characters of the last words within the one line that a report makes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitStatus:
@@ -93,5 +96,5 @@ class ExitReport:
         """Say it in one line: `generation 3 (pid 4711) ended after 12.3 s: liveness, killed by SIGABRT`."""
         who = f"generation {self.generation}" + (f" (pid {self.pid})" if self.pid else "")
         how = f", {self.status}" if self.pid else ""
-        last = f"; last words: {self.stderr[-1]}" if self.stderr and self.failed else ""
+        last = f"; last words: {self.stderr[-1][:_SHOWN]}" if self.stderr and self.failed else ""
         return f"{who} ended after {self.uptime:.3g} s: {self.reason}{how}{last}"

@@ -63,7 +63,8 @@ async def test_full_backlog_loses_the_oldest_lines_and_counts_them() -> None:
 def test_every_line_is_parsed_or_counted(lines: list[int], cuts: list[int], backlog: int) -> None:
     """Whatever the lines, the chunks and the backlog: whole lines parsed plus lines counted are all the lines."""
     stream = b"".join(b"%04d" % number + b"x" * length + b"\n" for number, length in enumerate(lines))
-    chunks, position = [], 0
+    chunks: list[bytes] = []
+    position = 0
     while position < len(stream):
         size = cuts[len(chunks) % len(cuts)]
         chunks.append(stream[position : position + size])

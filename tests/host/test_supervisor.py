@@ -193,7 +193,7 @@ async def test_idempotent_method_is_sent_again(supervise: Supervise) -> None:
         call = asyncio.create_task(kv.get(GetRequest(key="hang")))
         await stores.stores[0].called.wait()
         stores.processes[0].kill_tree()
-        while len(stores.stores) < 2:  # noqa: ASYNC110  # the script runs on this loop, so each turn may be the one
+        while len(stores.stores) < 2:  # the script runs on this loop, so each turn may be the one
             await asyncio.sleep(0)
         await stores.stores[1].called.wait()
         assert stores.stores[1].calls == ["hang"]
@@ -321,7 +321,7 @@ async def test_drain_lets_calls_in_flight_finish(supervise: Supervise) -> None:
         kv = await supervisor.dispense(KvStub)
         plugin = supervisor.plugin("store")
         call = asyncio.create_task(kv.get(GetRequest(key="a")))
-        while not plugin.in_flight:  # noqa: ASYNC110  # the call is made on this loop
+        while not plugin.in_flight:  # the call is made on this loop
             await asyncio.sleep(0)
         stop = asyncio.create_task(plugin.stop())
         await until_state(supervisor, State.DRAINING)

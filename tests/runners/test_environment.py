@@ -38,6 +38,7 @@ def test_row_79_only_the_allowlist_is_inherited() -> None:
         "LC_TIME": "C",
         "PLUGIN_PROTOCOL_VERSIONS": "1",
         "PLUGIN_UNIX_SOCKET_DIR": "/run/x",
+        "PLUGIN_LIFELINE": "stdin",
     }
 
 
@@ -48,6 +49,7 @@ def test_inherit_env_passes_all_but_the_protocol() -> None:
     assert built == {
         **{name: value for name, value in HOST.items() if not name.startswith("PLUGIN_")},
         "PLUGIN_UNIX_SOCKET_DIR": "/run/x",
+        "PLUGIN_LIFELINE": "stdin",
     }
 
 
@@ -67,7 +69,7 @@ def test_nothing_of_the_protocol_is_ever_inherited(host: dict[str, str], everyth
     """Whatever the host's environment holds, no PLUGIN_* variable of it passes and nothing is made up."""
     built = build_environment({**host, "PLUGIN_X": "1", "plugin_y": "2"}, spec(inherit_env=everything), {}, "/run/x")
 
-    assert built.pop("PLUGIN_UNIX_SOCKET_DIR") == "/run/x"
+    assert (built.pop("PLUGIN_UNIX_SOCKET_DIR"), built.pop("PLUGIN_LIFELINE")) == ("/run/x", "stdin")
     assert built.items() <= host.items()
     assert not any(name.upper().startswith("PLUGIN_") for name in built)
 

@@ -55,7 +55,7 @@ async def test_row_79_the_environment_is_exactly_what_was_asked_for(
     report = await read_json(process.stdout)
 
     assert set(report["env"]) == {
-        "PATH", "LC_ALL", "OWN", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR", VARIABLE
+        "PATH", "LC_ALL", "OWN", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR", "PLUGIN_LIFELINE", VARIABLE
     }  # fmt: skip
     assert report["env"]["PLUGIN_UNIX_SOCKET_DIR"] == process.directory
 

@@ -198,6 +198,7 @@ class Instance:
             if self.channel is not None:
                 self.channel.close()
             process.close()
+            self.exited.set()  # a cancellation ended the wait for the kernel too; calls need not wait for its word
         return self.report()
 
     async def _live(self, process: LaunchedProcess, readers: TaskGroup) -> None:

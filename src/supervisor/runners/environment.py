@@ -43,9 +43,12 @@ def build_environment(
     From weakest to strongest: what is inherited (an allowlist, or everything with `inherit_env`), the plugin's own `env`,
     the protocol's `variables`. `PLUGIN_*` are never inherited: a host that is itself a plugin would hand its own
     certificate and multiplexing flags to a plugin that cannot know they are stale.
+
+    `PLUGIN_LIFELINE` tells programs that know it (this library's sdk) that standard input ends with the host.
     """
     inherited = {name: value for name, value in host_env.items() if _passes(name, everything=spec.inherit_env)}
-    return {**inherited, **spec.env, **variables, "PLUGIN_UNIX_SOCKET_DIR": socket_dir}
+    own = {"PLUGIN_UNIX_SOCKET_DIR": socket_dir, "PLUGIN_LIFELINE": "stdin"}
+    return {**inherited, **spec.env, **variables, **own}
 
 
 def extend_lineage(host_env: Mapping[str, str], *tokens: str) -> str:

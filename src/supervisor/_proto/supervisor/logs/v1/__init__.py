@@ -38,7 +38,8 @@ class Batch(betterproto.Message):
     records: List["Record"] = betterproto.message_field(1)
     dropped: int = betterproto.uint64_field(2)
     """
-    Records lost since the plugin started, because the host did not take them fast enough.
+    Records lost since the plugin started, because the host did not take them fast enough. Each of them is older than
+     the first record of this batch.
     """
 
 
@@ -52,6 +53,8 @@ class Record(betterproto.Message):
 
     fields: List["Field"] = betterproto.message_field(5)
     exception: "Exception" = betterproto.message_field(6)
+    truncated: bool = betterproto.bool_field(7)
+    """Whether something was left out because the record was too large."""
 
 
 @dataclass(eq=False, repr=False)

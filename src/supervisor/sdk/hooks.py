@@ -1,0 +1,62 @@
+"""What serving changes in its process: where events and uncaught exceptions go, and what signals do."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+
+from supervisor.records import Level
+from supervisor.sdk.descriptors import STDERR_FD
+from supervisor.sdk.log_sink import LogSink
+from supervisor.sdk.tracebacks import describe_exception
+
+__all__ = ["capture_events", "dump_stacks_on_abort", "ignore_interrupts", "stop_on_sigterm"]
+
+
+def capture_events(sink: LogSink) -> None:
+    """Send the events of structlog and of stdlib logging to `sink`, and exceptions that nobody caught."""
+    import structlog.contextvars  # noqa: PLC0415  # importing the sdk costs nothing that only serving needs
+
+    from supervisor.sdk.stdlib_capture import capture_stdlib  # noqa: PLC0415  # as above
+    from supervisor.sdk.structlog_capture import capture_structlog  # noqa: PLC0415  # as above
+
+    def on_uncaught(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+        sink.emit(Level.CRITICAL, f"uncaught {kind.__name__}", exception=describe_exception(error))
+
+    def on_thread_uncaught(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_type is not SystemExit:
+            sink.emit(
+                Level.ERROR,
+                f"uncaught {arguments.exc_type.__name__} in a thread",
+                exception=describe_exception(arguments.exc_value),
+            )
+
+    sys.excepthook = on_uncaught
+    threading.excepthook = on_thread_uncaught
+    capture_stdlib(sink, structlog.contextvars.get_contextvars)
+    capture_structlog(sink)
+
+
+def dump_stacks_on_abort() -> None:
+    """Show every stack on stderr on SIGABRT, which a host sends to a plugin that hangs, and on a fatal fault."""
+    with suppress(ValueError, OSError):
+        faulthandler.enable(STDERR_FD)
+
+
+def ignore_interrupts() -> None:
+    """Do nothing on SIGINT: Ctrl-C reaches the whole foreground group, and the host decides."""
+    if threading.current_thread() is threading.main_thread():
+        # A handler and not SIG_IGN, which child processes would inherit.
+        signal.signal(signal.SIGINT, lambda *_: None)
+
+
+def stop_on_sigterm(stop: Callable[[], None]) -> None:
+    """Call `stop` in the running loop on SIGTERM, where the platform and the thread allow it."""
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)

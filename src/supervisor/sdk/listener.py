@@ -1,0 +1,107 @@
+"""The socket that a plugin listens on."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from supervisor.address import MAX_SOCKET_PATH, TcpAddress, UnixAddress
+from supervisor.errors import ConfigurationError
+from supervisor.sdk.host_request import HostRequest
+
+__all__ = ["Listener", "bind_listener"]
+
+_BACKLOG = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A socket that accepts connections already, and how to leave nothing of it behind.
+
+    Attributes:
+        socket: the listening socket.
+        address: what the handshake says of it.
+        own_directory: the directory that was made for it, if one was.
+    """
+
+    socket: socket.socket
+    address: UnixAddress | TcpAddress
+    own_directory: Path | None = None
+
+    def remove(self) -> None:
+        """Remove the socket's file and directory; idempotent, never raises, from any thread."""
+        if isinstance(self.address, UnixAddress):
+            with suppress(OSError):
+                Path(self.address.path).unlink()
+        if self.own_directory is not None:
+            with suppress(OSError):
+                self.own_directory.rmdir()
+
+
+def bind_listener(request: HostRequest, network: str) -> Listener:
+    """Bind and listen, on `unix` or `tcp`.
+
+    Raises:
+        ConfigurationError: the network is unknown, the path too long, the group unknown or no port free.
+        OSError: the system refused.
+    """
+    match network:
+        case "unix":
+            listener = _bind_unix(request.socket_directory, request.socket_group)
+        case "tcp":
+            listener = _bind_tcp(*request.ports)
+        case _:
+            raise ConfigurationError(f"network {network!r} is neither 'unix' nor 'tcp'")
+    listener.socket.listen(_BACKLOG)
+    return listener
+
+
+def _bind_unix(directory: str | None, group: str | None) -> Listener:
+    # mkdtemp's 0700 is what keeps other users out on every system; the socket's own mode is not.
+    own_directory = Path(tempfile.mkdtemp(prefix="plugin")) if directory is None else None
+    path = (own_directory or Path(directory or "")) / f"plugin{secrets.token_hex(4)}"
+    listener = Listener(
+        socket=socket.socket(socket.AF_UNIX), address=UnixAddress(str(path)), own_directory=own_directory
+    )
+    try:
+        _bind_file(listener.socket, path, group)
+    except BaseException:
+        listener.socket.close()
+        listener.remove()
+        raise
+    return listener
+
+
+def _bind_file(unbound: socket.socket, path: Path, group: str | None) -> None:
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise ConfigurationError(
+            f"socket path {str(path)!r} is longer than the {MAX_SOCKET_PATH} bytes that the kernel takes",
+            key="PLUGIN_UNIX_SOCKET_DIR",
+            hint="choose a shorter directory",
+        )
+    unbound.bind(str(path))
+    # Nobody can connect before `listen`, so nobody gets in under another mode than this.
+    path.chmod(0o600 if group is None else 0o660)
+    if group is not None:
+        try:
+            shutil.chown(path, group=int(group) if group.isascii() and group.isdigit() else group)
+        except LookupError as error:
+            raise ConfigurationError(f"there is no group {group!r}", key="PLUGIN_UNIX_SOCKET_GROUP") from error
+
+
+def _bind_tcp(lowest: int, highest: int) -> Listener:
+    for port in range(lowest, highest + 1):
+        bound = socket.socket(socket.AF_INET)
+        try:
+            bound.bind(("127.0.0.1", port))
+        except OSError:
+            bound.close()
+            continue
+        return Listener(socket=bound, address=TcpAddress("127.0.0.1", bound.getsockname()[1]))
+    raise ConfigurationError("couldn't bind plugin TCP listener", key="PLUGIN_MIN_PORT")

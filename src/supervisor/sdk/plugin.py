@@ -1,0 +1,120 @@
+"""One run of a plugin: from the handshake to its last words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from grpclib.events import RecvRequest, listen
+
+from supervisor.handshake import format_handshake
+from supervisor.records import Level
+from supervisor.sdk.calls import CallCounter
+from supervisor.sdk.context import PluginContext, enter
+from supervisor.sdk.descriptors import StderrWriter, claim_stdin
+from supervisor.sdk.hooks import stop_on_sigterm
+from supervisor.sdk.host_request import HostRequest
+from supervisor.sdk.lifeline import watch_lifeline
+from supervisor.sdk.listener import Listener
+from supervisor.sdk.log_sink import LogSink
+from supervisor.sdk.negotiation import Servicer
+from supervisor.sdk.standard_output import StreamedOutput, replace_stdout
+from supervisor.sdk.tracebacks import describe_exception
+from supervisor.services.controller import ControllerService
+from supervisor.services.health import PLUGIN_SERVICE, HealthService
+from supervisor.services.logs import LogService
+from supervisor.services.stdio import STDOUT, StdioService
+from supervisor.spec import Limits
+from supervisor.transport.server import Server
+
+__all__ = ["Plugin"]
+
+_STREAMS_GRACE: Final = 0.25
+"""Seconds for the last log records and prints to leave after that."""
+
+_LAST_WORDS: Final = 1.0
+"""Seconds for what is left of them to reach stderr."""
+
+
+class Plugin:
+    """One run of the plugin: the framework's services beside the author's, from the handshake to the last record."""
+
+    def __init__(
+        self, version: int, services: Sequence[Servicer], *, sink: LogSink, stderr: StderrWriter, limits: Limits
+    ) -> None:
+        self._version = version
+        self._sink = sink
+        self._stderr = stderr
+        self._stopping = asyncio.Event()
+        self._health = HealthService()
+        self._stdio = StdioService()
+        self._logs = LogService(sink.buffer, on_level=sink.set_level, on_unfollowed=self._spill_soon)
+        own: list[Servicer] = [self._health, ControllerService(self._stopping.set), self._stdio, self._logs]
+        self._calls = CallCounter({route for service in own for route in service.__mapping__()})
+        self._server = Server([*own, *services], limits=limits, on_error=self._log_error)
+        listen(self._server, RecvRequest, self._calls.on_request)
+        replace_stdout(StreamedOutput(lambda data: self._stdio.write(STDOUT, data), stderr.write))
+
+    async def run(self, listener: Listener, request: HostRequest, stdout: int, grace: float) -> None:
+        """Serve until asked to stop, then stop in order."""
+        # Before the server starts: the tasks of its calls inherit the context.
+        enter(PluginContext(version=self._version, health=self._health, sink=self._sink, stop=self._stopping.set))
+        if request.lifeline:
+            watch_lifeline(claim_stdin(), listener.remove)
+        stop_on_sigterm(self._stopping.set)
+        try:
+            await self._server.start(listener.socket)
+            line = format_handshake(
+                version=self._version,
+                address=listener.address,
+                # The host fails with a clear message, which it could not if it were not told.
+                multiplex=False if request.multiplex_asked else None,
+            )
+            os.write(stdout, line.encode())
+            await self._stopping.wait()
+        finally:
+            await self._stop(grace)
+
+    async def _stop(self, grace: float) -> None:
+        """Let the calls finish while records and prints still flow, then those, then the connections."""
+        self._health.set_serving(PLUGIN_SERVICE, serving=False)
+        try:
+            await self._calls.drain(grace)
+            sys.stdout.flush()
+            for service in (self._logs, self._stdio, self._health):
+                service.close()
+            await self._server.stop(_STREAMS_GRACE)
+        finally:
+            # Cancelled for a second time there is no more waiting.
+            self._server.close()
+            self._write_last_words()
+
+    def _write_last_words(self) -> None:
+        """Hand to stderr what the streams did not take, for as long as somebody reads it."""
+        for _, data in self._stdio.drain_nowait():
+            self._stderr.write(data)
+        until = time.monotonic() + _LAST_WORDS
+        while not self._sink.spill() and time.monotonic() < until:
+            pass
+
+    def _spill_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self._spill)
+
+    def _spill(self) -> None:
+        """Hand what the host left behind to stderr, a batch at a time, so that calls are served meanwhile."""
+        if not self._logs.followed and not self._sink.spill():
+            self._spill_soon()
+
+    def _log_error(self, method: str, error: BaseException) -> None:
+        """The caller hears only that it failed: exceptions tell secrets, and the log is where they belong."""
+        self._sink.emit(
+            Level.ERROR,
+            "handler failed",
+            logger="supervisor.sdk",
+            fields={"method": method},
+            exception=describe_exception(error),
+        )
