@@ -18,7 +18,6 @@ class Kv(KvBase):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        log.info("store opened", folder=str(folder), keys=len(list(folder.iterdir())))
 
     def _file(self, key: str) -> Path:
         # A key is anybody's text and a file name is not: its bytes in hexadecimal are safe.

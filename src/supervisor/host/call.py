@@ -286,7 +286,8 @@ class PluginCall(StreamIterator[Any]):
     def _may_be_death(failure: Exception, instance: Instance) -> bool:
         match failure:
             case ConnectionLostError():
-                return True
+                # A connection that goes on serves its last calls and has refused this one.
+                return instance.channel_lost
             case GRPCError(status=status):
                 return status in _MAYBE_DEATH and instance.going_away
             case _:

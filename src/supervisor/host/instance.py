@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -17,26 +16,19 @@ from supervisor.errors import (
     HandshakeError,
     HandshakeTimeoutError,
     LaunchError,
+    ProtocolViolationError,
     SupervisorError,
     TransportError,
 )
-from supervisor.events import (
-    Event,
-    HandshakeDone,
-    InstanceLaunched,
-    LogsDropped,
-    NoticeRaised,
-    ProbeMissed,
-    StopRung,
-)
+from supervisor.events import Event, HandshakeDone, InstanceLaunched, LogsDropped, NoticeRaised, ProbeMissed, StopRung
 from supervisor.handshake import Handshake, HandshakeReader, format_versions
-from supervisor.host.intake import LineIntake
-from supervisor.host.last_words import LastWords
-from supervisor.host.probe import Outcome, take_sample
+from supervisor.host.hearing import Hearing
+from supervisor.host.ladder import Rung, climb
+from supervisor.host.probe import await_serving, watch_health
+from supervisor.lifecycle import Signal
 from supervisor.outcome import ExitReason, ExitReport, ExitStatus
 from supervisor.records import LogRecord, LogSource
-from supervisor.services import controller, logs, stdio
-from supervisor.services.health import PLUGIN_SERVICE
+from supervisor.services import controller
 from supervisor.spec import PluginSpec
 from supervisor.transport.channel import Channel
 from supervisor.transport.dial import dial
@@ -46,13 +38,10 @@ __all__ = ["Instance"]
 _LAST_WORDS: Final = 0.25
 """Seconds after the exit in which the pipes and streams may still deliver; a grandchild can hold them for ever."""
 
-_EXIT_AFTER_EOF: Final = 1.0
+_EXIT_AFTER_LOSS: Final = 1.0
 """Seconds between a closed stdout or connection and the exit that usually follows it."""
 
-_STARTUP_PROBE: Final = 0.2
-"""Seconds between health checks of a plugin that said it is not serving yet."""
-
-_ABORT_GRACE: Final = 1.0
+_ABORT: Final = 1.0
 """Seconds for a plugin that lost its liveness to dump its stacks on SIGABRT."""
 
 
@@ -60,7 +49,16 @@ class Instance:
     """One life.
 
     `run` does it all and returns the report. Everything else is what the keeper and calls may look at or ask for
-    meanwhile, from the same loop. The first reason to end wins; ending is asking for it, `run` does it.
+    meanwhile, from the same loop. The first reason to end wins; `end` asks for it and `run` does it.
+
+    Args:
+        spec: what to run and how to keep it.
+        generation: which life this is.
+        runner: where it runs.
+        log_level: the level, as a number, from which it is to send records.
+        move: told what happens, as the lifecycle's signals.
+        emit: told what happens, as events.
+        on_record: told what it says.
     """
 
     def __init__(
@@ -69,13 +67,10 @@ class Instance:
         generation: int,
         *,
         runner: Runner,
+        log_level: int,
+        move: Callable[[Signal], None],
         emit: Callable[[Event], None],
         on_record: Callable[[LogRecord], None],
-        on_readiness: Callable[[bool], None],
-        on_draining: Callable[[], None],
-        on_stopping: Callable[[], None],
-        on_exit: Callable[[], None],
-        log_level: int,
     ) -> None:
         self.spec = spec
         self.generation = generation
@@ -84,24 +79,19 @@ class Instance:
         self.exited = anyio.Event()
         self.in_flight = 0
         self._runner = runner
-        self._emit = emit
-        self._on_record = on_record
-        self._on_readiness = on_readiness
-        self._on_draining = on_draining
-        self._on_stopping = on_stopping
-        self._on_exit = on_exit
         self._log_level = log_level
-        self._follower: logs.LogFollower | None = None
+        self._move = move
+        self._emit_event = emit
+        self._hearing = Hearing(spec.limits, log_level=log_level, on_record=on_record, on_dropped=self._note_dropped)
         self._process: LaunchedProcess | None = None
-        self._status = ExitStatus()
-        self._last_words = LastWords(spec.limits.stderr_tail)
         self._life = anyio.CancelScope()
+        self._idle = anyio.Event()
         self._reason: ExitReason | None = None
         self._error: BaseException | None = None
+        self._status = ExitStatus()
         self._launched_at = anyio.current_time()
         self._ready_at: float | None = None
         self._exited_at: float | None = None
-        self._idle = anyio.Event()
 
     # --- what others ask -------------------------------------------------------------------------------------------
 
@@ -138,9 +128,7 @@ class Instance:
 
     def set_log_level(self, level: int) -> None:
         """Have the plugin send records from `level` on."""
-        self._log_level = level
-        if self._follower is not None:
-            self._follower.set_level(level)
+        self._hearing.set_log_level(level)
 
     async def has_exited(self, *, within: float) -> bool:
         """Whether the process has ended, waiting up to `within` seconds for the kernel to say so."""
@@ -151,14 +139,13 @@ class Instance:
     def report(self) -> ExitReport:
         """How this life ended, as far as is known."""
         now = self._exited_at or anyio.current_time()
-        reason = self._reason or ExitReason.UNKNOWN
+        reason, error = self._reason or ExitReason.UNKNOWN, self._error
         oom = self._process is not None and self._status.signal == signal.SIGKILL and self._process.oom_killed()
         if reason in {ExitReason.EXITED, ExitReason.SIGNALED}:
             if oom:
                 reason = ExitReason.OOM
             elif self._ready_at is None:
-                reason = ExitReason.LAUNCH
-                self._error = self._error or self._early_exit_error()
+                reason, error = ExitReason.LAUNCH, error or self._early_exit_error()
         return ExitReport(
             reason=reason,
             status=self._status,
@@ -167,8 +154,8 @@ class Instance:
             uptime=max(0.0, now - self._launched_at),
             ready_for=max(0.0, now - self._ready_at) if self._ready_at is not None else 0.0,
             oom=oom,
-            stderr=self._last_words.lines,
-            error=self._error,
+            stderr=self._hearing.last_words.lines,
+            error=error,
         )
 
     # --- the life --------------------------------------------------------------------------------------------------
@@ -181,15 +168,15 @@ class Instance:
             )
         except LaunchError as error:
             self._reason, self._error = ExitReason.LAUNCH, error
-            self._on_exit()
+            self._move(Signal.EXIT)
             return self.report()
         try:
-            self._emit(self._event(InstanceLaunched, pid=process.pid))
+            self._emit(InstanceLaunched, pid=process.pid)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._await_exit, process)
                 async with anyio.create_task_group() as readers:
                     await self._live(process, readers)
-                    await self._climb_ladder(process)
+                    await self._stop(process)
                     readers.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS
                 tasks.cancel_scope.cancel()
         finally:
@@ -217,35 +204,26 @@ class Instance:
                 self.end(ExitReason.START_TIMEOUT, self._start_timeout_error())
             else:
                 self._ready_at = anyio.current_time()
-                self._on_readiness(True)  # noqa: FBT003  # the callback's one argument
+                self._move(Signal.BECAME_READY)
                 async with anyio.create_task_group() as watchers:
                     watchers.start_soon(self._await_loss, channel)
-                    if self.spec.health is not None:
-                        watchers.start_soon(self._probe, channel)
+                    watchers.start_soon(self._watch_health, channel)
 
     async def _come_up(self, process: LaunchedProcess, readers: TaskGroup) -> Channel:
-        intake = self._new_intake(LogSource.STDERR)
-        intake_out = self._new_intake(LogSource.STDOUT)
-        readers.start_soon(intake.read, process.stderr)
-        readers.start_soon(intake.work)
-        try:
-            handshake = await self._read_handshake(process, intake_out)
-        finally:
-            readers.start_soon(intake_out.read, process.stdout)
-            readers.start_soon(intake_out.work)
+        self._hearing.hear_pipe(readers, process.stderr, LogSource.STDERR)
+        handshake = await self._read_handshake(process, readers)
         address = process.check_address(handshake.address)
         self.version = handshake.version
-        self._emit(self._event(HandshakeDone, version=handshake.version, address=str(address)))
+        self._emit(HandshakeDone, version=handshake.version, address=str(address))
         self.channel = channel = await dial(
             address, timeout=self.spec.connect_timeout, limits=self.spec.limits, check_peer=process.check_peer
         )
-        readers.start_soon(self._follow_logs, channel)
-        readers.start_soon(self._follow_stdio, channel)
-        if self.spec.health is not None:
-            await self._await_serving(channel)
+        self._hearing.hear_streams(readers, channel)
+        if self.spec.health is not None and not await await_serving(channel, self.spec.health):
+            self._emit(NoticeRaised, message="no health service: only its process is watched")
         return channel
 
-    async def _read_handshake(self, process: LaunchedProcess, rest: LineIntake) -> Handshake:
+    async def _read_handshake(self, process: LaunchedProcess, readers: TaskGroup) -> Handshake:
         reader = HandshakeReader(versions=self.spec.versions)
         try:
             while True:
@@ -254,28 +232,13 @@ class Instance:
                     return handshake
         except anyio.EndOfStream:
             # Dying processes close their pipes first: what the kernel says of the exit is the better story.
-            await self.has_exited(within=_EXIT_AFTER_EOF)
+            await self.has_exited(within=_EXIT_AFTER_LOSS)
             reader.feed_eof()
-            raise HandshakeError("stdout was closed before the handshake", plugin=self.spec.name) from None
         finally:
-            if reader.noise:
-                self._emit(
-                    self._event(NoticeRaised, message=f"{len(reader.noise)} lines on stdout before the handshake")
-                )
-                rest.push("".join(f"{line}\n" for line in reader.noise).encode())
-            rest.push(reader.leftover)
-
-    async def _await_serving(self, channel: Channel) -> None:
-        probe = self.spec.health
-        assert probe is not None
-        while True:
-            sample = await take_sample(channel, service=PLUGIN_SERVICE, timeout=probe.timeout)
-            if sample.outcome is Outcome.UNSUPPORTED:
-                self._emit(self._event(NoticeRaised, message="no health service: only its process is watched"))
-                return
-            if sample.outcome is Outcome.READY:
-                return
-            await anyio.sleep(_STARTUP_PROBE)
+            noise = "".join(f"{line}\n" for line in reader.noise).encode()
+            if noise:
+                self._emit(NoticeRaised, message=f"{len(reader.noise)} lines on stdout before the handshake")
+            self._hearing.hear_pipe(readers, process.stdout, LogSource.STDOUT, first=noise + reader.leftover)
 
     # --- watchers --------------------------------------------------------------------------------------------------
 
@@ -288,151 +251,81 @@ class Instance:
         else:
             self.end(ExitReason.UNKNOWN)
         self._idle.set()
-        self._on_exit()
+        self._move(Signal.EXIT)
         if self.channel is not None:
             # A grandchild may hold the other end open: what waits for an answer must not wait for that.
             self.channel.close()
 
     async def _await_loss(self, channel: Channel) -> None:
         await channel.lost.wait()
-        if not await self.has_exited(within=_EXIT_AFTER_EOF):
-            self.end(
-                ExitReason.PROTOCOL, ConnectionLostError("the plugin closed its connection", plugin=self.spec.name)
-            )
+        if isinstance(channel.failure, ProtocolViolationError):
+            self.end(ExitReason.PROTOCOL, channel.failure)  # it lives, and not by the rules
+        elif not await self.has_exited(within=_EXIT_AFTER_LOSS):
+            lost = ConnectionLostError("the plugin closed its connection", plugin=self.spec.name)
+            self.end(ExitReason.PROTOCOL, lost)
 
-    async def _probe(self, channel: Channel) -> None:
+    async def _watch_health(self, channel: Channel) -> None:
         probe = self.spec.health
-        assert probe is not None
-        misses, ready = 0, True
-        while True:
-            await anyio.sleep(probe.interval)
-            sample = await take_sample(channel, service=PLUGIN_SERVICE, timeout=probe.timeout)
-            match sample.outcome:
-                case Outcome.UNSUPPORTED:
-                    return
-                case Outcome.READY | Outcome.UNREADY:
-                    misses, was_ready, ready = 0, ready, sample.outcome is Outcome.READY
-                    if ready is not was_ready:
-                        self._on_readiness(ready)
-                case Outcome.MISSED:
-                    misses += 1
-                    self._emit(self._event(ProbeMissed, misses=misses, allowed=probe.failures, error=sample.error))
-                    if misses >= probe.failures:
-                        self.end(ExitReason.LIVENESS, SupervisorError(sample.error, plugin=self.spec.name))
-                case Outcome.UNKNOWN:
-                    pass
+        if probe is None:
+            return
+        lost = await watch_health(
+            channel,
+            probe,
+            on_readiness=lambda ready: self._move(Signal.BECAME_READY if ready else Signal.BECAME_UNREADY),
+            on_miss=lambda misses, error: self._emit(ProbeMissed, misses=misses, allowed=probe.failures, error=error),
+        )
+        if lost is not None:
+            self.end(ExitReason.LIVENESS, SupervisorError(lost, plugin=self.spec.name, phase="health"))
 
-    async def _follow_logs(self, channel: Channel) -> None:
-        dropped = 0
-        with suppress(TransportError):
-            async with logs.follow(channel, level=self._log_level) as follower:
-                self._follower = follower
-                async for batch in follower:
-                    for record in batch.records:
-                        self._on_record(record)
-                    if batch.dropped > dropped:
-                        self._note_dropped(LogSource.STREAM, batch.dropped - dropped, batch.dropped)
-                        dropped = batch.dropped
-        self._follower = None
+    # --- the end ---------------------------------------------------------------------------------------------------
 
-    async def _follow_stdio(self, channel: Channel) -> None:
-        intakes = {stdio.STDOUT: self._new_intake(LogSource.STDOUT), stdio.STDERR: self._new_intake(LogSource.STDERR)}
-        async with anyio.create_task_group() as workers:
-            for intake in intakes.values():
-                workers.start_soon(intake.work)
-            try:
-                with suppress(TransportError):
-                    async for which, data in stdio.follow(channel):
-                        if which in intakes:
-                            intakes[which].push(data)
-            finally:
-                for intake in intakes.values():
-                    intake.close()
-
-    # --- the ladder ------------------------------------------------------------------------------------------------
-
-    async def _climb_ladder(self, process: LaunchedProcess) -> None:
+    async def _stop(self, process: LaunchedProcess) -> None:
         """End the process: ask, terminate, kill, as far as the reason allows asking."""
         stop = self.spec.stop
-        reason = self._reason
-        if not self.exited.is_set():
-            if reason is ExitReason.STOPPED:
-                await self._drain(stop.drain)
-                self._on_stopping()
-                if not self.channel_lost:
-                    await self._rung("shutdown", stop.shutdown, self._request_shutdown)
-                await self._rung("terminate", stop.terminate, partial(self._send, process, signal.SIGTERM))
-            else:
-                self._on_stopping()
-                if reason is ExitReason.LIVENESS:
-                    await self._rung("abort", _ABORT_GRACE, partial(self._send, process, signal.SIGABRT))
-        await self._rung("kill", stop.kill, partial(self._kill, process))
+        rungs = [Rung("kill", stop.kill, partial(_kill, process))]
+        if self._reason is ExitReason.STOPPED:
+            rungs.insert(0, Rung("terminate", stop.terminate, partial(_send, process, signal.SIGTERM)))
+            if self.channel is not None and not self.channel.is_lost:
+                ask = partial(controller.request_shutdown, self.channel, timeout=stop.shutdown)
+                rungs.insert(0, Rung("shutdown", stop.shutdown, ask))
+            if self._ready_at is not None:
+                rungs.insert(0, Rung("drain", stop.drain, self._drain))
+        elif self._reason is ExitReason.LIVENESS:
+            rungs.insert(0, Rung("abort", _ABORT, partial(_send, process, signal.SIGABRT)))
+        await climb(rungs, self.exited, on_rung=self._at_rung)
         process.kill_tree()  # also after an exit: the children of the process may have survived it
         if not self.exited.is_set():
             self._reason = ExitReason.UNKILLABLE
-            self._on_exit()
+            self._move(Signal.EXIT)
 
-    async def _drain(self, grace: float) -> None:
-        if self._ready_at is None or not grace:
-            return
-        self._on_draining()
+    def _at_rung(self, name: str) -> None:
+        self._emit(StopRung, rung=name)
+        self._move(Signal.DRAIN if name == "drain" else Signal.STOP)
+
+    async def _drain(self) -> bool:
         if self.in_flight:
-            self._emit(self._event(StopRung, rung="drain"))
             self._idle = anyio.Event()
-            with anyio.move_on_after(grace):
-                await self._idle.wait()
-
-    async def _rung(self, name: str, grace: float, ask: Callable[[], Awaitable[bool]]) -> None:
-        """Ask, and wait up to `grace` for the exit unless the answer is that it would be in vain."""
-        if self.exited.is_set():
-            return
-        self._emit(self._event(StopRung, rung=name))
-        with anyio.move_on_after(grace):
-            if await ask():
-                await self.exited.wait()
-
-    async def _request_shutdown(self) -> bool:
-        return self.channel is not None and await controller.request_shutdown(
-            self.channel, timeout=self.spec.stop.shutdown
-        )
-
-    @staticmethod
-    async def _send(process: LaunchedProcess, number: int) -> bool:
-        process.send_signal(number)
-        return True
-
-    @staticmethod
-    async def _kill(process: LaunchedProcess) -> bool:
-        process.kill_tree()
-        return True
+            await self._idle.wait()
+        return False  # nobody has been asked to end yet
 
     # --- small parts -----------------------------------------------------------------------------------------------
 
     def _variables(self) -> dict[str, str]:
-        spec = self.spec
         return {
-            spec.cookie.key: spec.cookie.value,
-            "PLUGIN_PROTOCOL_VERSIONS": format_versions(spec.versions),
+            self.spec.cookie.key: self.spec.cookie.value,
+            "PLUGIN_PROTOCOL_VERSIONS": format_versions(self.spec.versions),
             "PLUGIN_LOG_LEVEL": str(self._log_level),
         }
 
-    def _new_intake(self, source: LogSource) -> LineIntake:
-        return LineIntake(
-            source,
-            self.spec.limits,
-            on_record=self._on_record,
-            on_dropped=self._note_dropped,
-            on_line=self._last_words.add if source is LogSource.STDERR else None,
-        )
+    def _emit(self, kind: Callable[..., Event], **fields: object) -> None:
+        at = anyio.current_time()
+        self._emit_event(kind(plugin=self.spec.name, generation=self.generation, at=at, **fields))
 
     def _note_dropped(self, source: LogSource, count: int, total: int) -> None:
-        self._emit(self._event(LogsDropped, source=source, count=count, total=total))
-
-    def _event(self, kind: Callable[..., Event], **fields: object) -> Event:
-        return kind(plugin=self.spec.name, generation=self.generation, at=anyio.current_time(), **fields)
+        self._emit(LogsDropped, source=source, count=count, total=total)
 
     def _start_timeout_error(self) -> HandshakeTimeoutError:
-        missing = "its handshake" if self.version is None else "it answered a health check"
+        missing = "its handshake" if self.version is None else "it to answer a health check"
         return HandshakeTimeoutError(
             f"not ready within {self.spec.start_timeout:g} s: still waiting for {missing}",
             plugin=self.spec.name,
@@ -441,7 +334,15 @@ class Instance:
 
     def _early_exit_error(self) -> LaunchError:
         return LaunchError(
-            f"ended before it was ready: {self._status}",
-            plugin=self.spec.name,
-            hint=str(self._last_words),
+            f"ended before it was ready: {self._status}", plugin=self.spec.name, hint=str(self._hearing.last_words)
         )
+
+
+async def _send(process: LaunchedProcess, number: int) -> bool:
+    process.send_signal(number)
+    return True
+
+
+async def _kill(process: LaunchedProcess) -> bool:
+    process.kill_tree()
+    return True

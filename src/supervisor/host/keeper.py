@@ -65,6 +65,7 @@ class Keeper:
         self._on_give_up = on_give_up
         self._history = History()
         self._wanted = True
+        self._retired = False
         self._bounce = False
         self._predecessors: tuple[tuple[Keeper, int], ...] = ()
         self._log_level = int(Level.from_name(spec.log_level) or Level.INFO)
@@ -74,8 +75,8 @@ class Keeper:
     # --- orders ----------------------------------------------------------------------------------------------------
 
     def order_start(self) -> bool:
-        """Want the plugin running; return whether that was news."""
-        if self._wanted:
+        """Want the plugin running; return whether that was news, and not too late."""
+        if self._wanted or self._retired:
             return False
         self._wanted = True
         self._bounce = self.instance is not None  # the life that is being stopped is to be followed by another
@@ -90,8 +91,15 @@ class Keeper:
             self.instance.end(ExitReason.STOPPED)
         self._ordered.set()
 
+    def retire(self) -> None:
+        """Want it at rest for good: orders to start that come later change nothing."""
+        self._retired = True
+        self.order_stop()
+
     def order_restart(self) -> None:
         """Want a new life now; it costs nothing of the restart budget."""
+        if self._retired:
+            return
         if self.state.at_rest:
             self._history = History()
         self._wanted = self._bounce = True
@@ -117,6 +125,10 @@ class Keeper:
         return self._wanted
 
     @property
+    def _at_rest(self) -> bool:
+        return self.state.at_rest or (self.state is State.PENDING and not self._wanted)
+
+    @property
     def ready_instance(self) -> Instance | None:
         """The instance that takes calls now, if there is one; that it is going away counts before the state says so."""
         instance = self.instance if self.state is State.READY else None
@@ -136,7 +148,13 @@ class Keeper:
 
     async def wait_at_rest(self) -> None:
         """Wait until there is no process and nobody means to start one."""
-        while not (self.state.at_rest or (self.state is State.PENDING and not self._wanted)):
+        while not self._at_rest:
+            await self.wait_changed()
+
+    async def wait_stopped(self) -> None:
+        """Wait until an order to stop is carried out: until it is at rest, or a later order has replaced the life."""
+        life = self.instance
+        while not self._at_rest and not (self._wanted and self.instance is not life):
             await self.wait_changed()
 
     async def wait_ready(self) -> Instance:
@@ -159,7 +177,8 @@ class Keeper:
                     f"given up on: {self.cause}", plugin=name, report=report, hint="mend the cause and call restart()"
                 )
             case State.STOPPED:
-                raise PluginStoppedError("stopped", plugin=name, report=report, hint="start() it first")
+                hint = "its supervisor has ended" if self._retired else "start() it first"
+                raise PluginStoppedError("stopped", plugin=name, report=report, hint=hint)
             case State.DRAINING | State.STOPPING if not self._wanted:
                 raise PluginDrainingError("is being stopped and takes no new calls", plugin=name)
             case State.PENDING | State.STARTING if self.generation <= 1:
@@ -182,6 +201,7 @@ class Keeper:
     def _come_to_rest(self) -> None:
         """Leave no state behind that somebody might wait to change: a cancellation comes anywhere."""
         self._wanted = False
+        self._retired = True
         if not self.state.at_rest:
             if Signal.EXIT in TRANSITIONS[self.state]:
                 self._move(Signal.EXIT)
@@ -222,13 +242,10 @@ class Keeper:
             self.spec,
             self.generation,
             runner=self._runner,
+            log_level=self._log_level,
+            move=self._move,
             emit=self._hub.emit,
             on_record=self._take_record,
-            on_readiness=lambda ready: self._move(Signal.BECAME_READY if ready else Signal.BECAME_UNREADY),
-            on_draining=lambda: self._move(Signal.DRAIN),
-            on_stopping=lambda: self._move(Signal.STOP),
-            on_exit=lambda: self._move(Signal.EXIT),
-            log_level=self._log_level,
         )
         self._move(Signal.START)
         try:
@@ -284,6 +301,7 @@ class Keeper:
     def break_down(self, error: Exception) -> None:
         """Fail for good after a defect of this library: whoever waits is told instead of hanging."""
         self._wanted = False
+        self._retired = True
         self.instance = None
         self.cause = f"defect in the supervisor: {error!r}"
         self.state = State.FAILED

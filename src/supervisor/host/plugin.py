@@ -100,9 +100,12 @@ class Plugin:
         await self._keeper.wait_ready()
 
     async def stop(self) -> None:
-        """Stop it and wait until it is at rest. Overtakes a restart; never counts as a failure. Idempotent."""
+        """Stop it and wait until it is at rest. Overtakes a restart; never counts as a failure. Idempotent.
+
+        When somebody orders a start meanwhile it returns as soon as the life that was stopped has ended.
+        """
         self._keeper.order_stop()
-        await self._keeper.wait_at_rest()
+        await self._keeper.wait_stopped()
 
     async def restart(self) -> None:
         """Replace this life by a new one, also after giving up, and wait until that is ready."""

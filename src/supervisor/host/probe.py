@@ -7,6 +7,7 @@ nothing about the plugin, and a plugin that does not implement the health servic
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,14 +15,18 @@ import anyio
 
 from supervisor.errors import DeadlineExceededError, TransportError
 from supervisor.services import health
+from supervisor.spec import HealthProbe
 from supervisor.transport.channel import Channel
 
-__all__ = ["Outcome", "Sample", "take_sample"]
+__all__ = ["Outcome", "Sample", "await_serving", "take_sample", "watch_health"]
 
 _LATE: Final = 0.1
 """A loop that was this many seconds late, once, makes a missed sample worthless."""
 
 _TICK: Final = 0.05
+
+_STARTUP: Final = 0.2
+"""Seconds between health checks of a plugin that said it is not serving yet."""
 
 
 class Outcome(enum.Enum):
@@ -47,7 +52,54 @@ class Sample:
     error: str = ""
 
 
-async def take_sample(channel: Channel, *, service: str, timeout: float) -> Sample:
+async def await_serving(channel: Channel, probe: HealthProbe) -> bool:
+    """Ask until the plugin serves; False when it has no health service to ask."""
+    while True:
+        sample = await take_sample(channel, timeout=probe.timeout)
+        if sample.outcome in {Outcome.READY, Outcome.UNSUPPORTED}:
+            return sample.outcome is Outcome.READY
+        await anyio.sleep(_STARTUP)
+
+
+async def watch_health(
+    channel: Channel,
+    probe: HealthProbe,
+    *,
+    on_readiness: Callable[[bool], None],
+    on_miss: Callable[[int, str], None],
+) -> str | None:
+    """Ask every `probe.interval` seconds until the plugin has missed too many in a row; return what went wrong then.
+
+    Args:
+        channel: the connection to ask on.
+        probe: how often, how long, how many.
+        on_readiness: told when a plugin that was ready no longer is, or is again.
+        on_miss: told how many misses in a row there are now, and what went wrong.
+
+    Returns:
+        The last error; None when the plugin has no health service.
+    """
+    misses, ready = 0, True
+    while True:
+        await anyio.sleep(probe.interval)
+        sample = await take_sample(channel, timeout=probe.timeout)
+        match sample.outcome:
+            case Outcome.UNSUPPORTED:
+                return None
+            case Outcome.READY | Outcome.UNREADY:
+                misses, was_ready, ready = 0, ready, sample.outcome is Outcome.READY
+                if ready is not was_ready:
+                    on_readiness(ready)
+            case Outcome.MISSED:
+                misses += 1
+                on_miss(misses, sample.error)
+                if misses >= probe.failures:
+                    return sample.error
+            case Outcome.UNKNOWN:
+                pass
+
+
+async def take_sample(channel: Channel, *, timeout: float, service: str = health.PLUGIN_SERVICE) -> Sample:
     """Ask once and judge the answer; never raises but for cancellation."""
     async with anyio.create_task_group() as tasks:
         lateness = _Lateness()

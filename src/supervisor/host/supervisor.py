@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar, cast, overload
-
-import anyio
+from typing import Any, Self, TypeVar, overload
 
 from supervisor.abc import Observer, Runner
 from supervisor.errors import (
     ConfigurationError,
-    PluginNotFoundError,
     RestartIntensityExceededError,
     SupervisorError,
     VersionMismatchError,
@@ -23,11 +19,10 @@ from supervisor.errors import (
 from supervisor.events import Event
 from supervisor.host.call import UNSET, PluginChannel, Unset
 from supervisor.host.feed import Subscription
-from supervisor.host.hub import Hub
-from supervisor.host.keeper import Keeper
 from supervisor.host.plugin import Plugin
+from supervisor.host.running import Running
 from supervisor.interface import Interface
-from supervisor.policy import Strategy, affected
+from supervisor.policy import Strategy
 from supervisor.spec import PluginSpec, SupervisorSpec
 
 __all__ = ["Supervisor"]
@@ -60,7 +55,7 @@ class Supervisor:
         self.spec = SupervisorSpec(plugins=tuple(plugins), strategy=strategy)
         self._observers = observers
         self._runner_factory = runner
-        self._run: _Run | None = None
+        self._run: Running | None = None
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str], *, observers: Sequence[Observer] | None = None) -> Supervisor:
@@ -84,7 +79,7 @@ class Supervisor:
     async def __aenter__(self) -> Self:
         if self._run is not None:
             raise RuntimeError("the supervisor is running already")
-        self._run = run = _Run(self.spec, self._observers, self._runner_factory)
+        self._run = run = Running(self.spec, self._observers, self._runner_factory)
         try:
             await run.start()
         except BaseException:
@@ -213,145 +208,7 @@ class Supervisor:
                 raise run.escalated
 
     @property
-    def _running(self) -> _Run:
+    def _running(self) -> Running:
         if self._run is None:
             raise SupervisorError("the supervisor is not running", hint="use it inside `async with supervisor:`")
         return self._run
-
-
-class _Run:
-    """One time of being entered: the root task and what it owns."""
-
-    def __init__(
-        self, spec: SupervisorSpec, observers: Sequence[Observer] | None, runner: Callable[[], Runner] | None
-    ) -> None:
-        self.hub = Hub(_default_observers() if observers is None else observers)
-        self.ended = anyio.Event()
-        self.escalated: RestartIntensityExceededError | None = None
-        self._strategy = spec.strategy
-        self._runner = _default_runner() if runner is None else runner()
-        self._stopping = anyio.Event()
-        self._root: asyncio.Task[None] | None = None
-        self.keepers: dict[str, Keeper] = {
-            plugin.name: Keeper(
-                plugin,
-                runner=self._runner,
-                hub=self.hub,
-                dice=random.random,
-                on_restart=self._restart_affected,
-                on_give_up=self._give_up,
-            )
-            for plugin in spec.plugins
-        }
-
-    # --- finding ---------------------------------------------------------------------------------------------------
-
-    def find(self, name: str) -> Keeper:
-        try:
-            return self.keepers[name]
-        except KeyError:
-            known = ", ".join(self.keepers) or "none"
-            raise PluginNotFoundError(f"no plugin is named {name!r}", hint=f"the plugins are: {known}") from None
-
-    def provider_of(self, wanted: object) -> Keeper:
-        if isinstance(wanted, Interface):
-            found = [keeper for keeper in self.keepers.values() if wanted.name in keeper.spec.provides]
-            what = f"interface {wanted.name!r}"
-            hint = f'add provides = ["{wanted.name}"] to the plugin that does'
-        else:
-            found = list(self.keepers.values())
-            what = getattr(wanted, "__name__", repr(wanted))
-            hint = "add a plugin"
-        match found:
-            case [keeper]:
-                return keeper
-            case []:
-                raise PluginNotFoundError(f"no plugin provides {what}", hint=hint)
-            case _:
-                names = ", ".join(repr(keeper.spec.name) for keeper in found)
-                raise PluginNotFoundError(
-                    f"{what} could be any of {names}", hint=f"name the plugin: dispense({found[0].spec.name!r}, ...)"
-                )
-
-    # --- the root task ---------------------------------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Start the root task. It belongs to nobody's task group, so leaving may happen in another task."""
-        self._root = asyncio.create_task(self._keep_all(), name="supervisor")
-
-    async def stop(self, *, hurried: bool) -> None:
-        """Stop all plugins and wait for the root task; see `Supervisor.aclose` about cancellation."""
-        root = cast("asyncio.Task[None]", self._root)
-        self._stopping.set()
-        cancelled: asyncio.CancelledError | None = None
-        # The shield holds off the scopes of anyio, which would cancel every await in here over and over.
-        with anyio.CancelScope(shield=True):
-            while not root.done():
-                try:
-                    await asyncio.wait([root])
-                except asyncio.CancelledError as error:
-                    if hurried or cancelled is not None:
-                        root.cancel()
-                    cancelled = error
-        if cancelled is not None:
-            raise cancelled
-        if not root.cancelled():
-            root.result()
-
-    async def _keep_all(self) -> None:
-        try:
-            async with anyio.create_task_group() as tasks:
-                for keeper in self.keepers.values():
-                    tasks.start_soon(self._keep, keeper, name=f"keep {keeper.spec.name}")
-                await self._stopping.wait()
-                for keeper in reversed(self.keepers.values()):
-                    keeper.order_stop()
-                for keeper in self.keepers.values():
-                    await keeper.wait_at_rest()
-                tasks.cancel_scope.cancel()
-        finally:
-            self._runner.close()
-            for keeper in self.keepers.values():
-                keeper.logs.close()
-            self.hub.events.close()
-            self.ended.set()
-
-    async def _keep(self, keeper: Keeper) -> None:
-        try:
-            await keeper.run()
-        except Exception as error:  # noqa: BLE001  # a defect in one keeper must not take the others down
-            keeper.break_down(error)
-            asyncio.get_running_loop().call_exception_handler(
-                {
-                    "message": f"the keeper of plugin {keeper.spec.name!r} broke down",
-                    "exception": error,
-                }
-            )
-
-    def _restart_affected(self, name: str) -> None:
-        """Restart who restarts together with `name`, each after those before it in start order."""
-        names = affected(self._strategy, list(self.keepers), name)
-        keepers = [keeper for each in names if (keeper := self.keepers[each]).wanted]
-        for position, keeper in enumerate(keepers):
-            keeper.follow(keepers[:position])
-            if keeper.spec.name != name:
-                keeper.order_restart()
-
-    def _give_up(self, plugin: PluginSpec, cause: str) -> None:
-        if plugin.escalate and self.escalated is None:
-            self.escalated = RestartIntensityExceededError(
-                f"given up on, and the supervisor with it: {cause}", plugin=plugin.name, hint="mend the plugin"
-            )
-            self._stopping.set()
-
-
-def _default_observers() -> Sequence[Observer]:
-    from supervisor.observe.structlog import StructlogObserver  # noqa: PLC0415  # only when nobody else observes
-
-    return (StructlogObserver(),)
-
-
-def _default_runner() -> Runner:
-    from supervisor.runners.subprocess import SubprocessRunner  # noqa: PLC0415  # only when nobody brings another
-
-    return SubprocessRunner()

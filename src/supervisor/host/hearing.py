@@ -1,0 +1,98 @@
+"""What one instance says, by whichever way it says it, as log records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+from anyio.abc import TaskGroup
+
+from supervisor.abc import ByteSource
+from supervisor.errors import TransportError
+from supervisor.host.intake import LineIntake
+from supervisor.host.last_words import LastWords
+from supervisor.records import LogRecord, LogSource
+from supervisor.services import logs, stdio
+from supervisor.spec import Limits
+from supervisor.transport.channel import Channel
+
+__all__ = ["Hearing"]
+
+
+class Hearing:
+    """Pipes, the stdio stream and the log stream of one instance.
+
+    Attributes:
+        last_words: the end of what it said on stderr.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        log_level: int,
+        on_record: Callable[[LogRecord], None],
+        on_dropped: Callable[[LogSource, int, int], None],
+    ) -> None:
+        self.last_words = LastWords(limits.stderr_tail)
+        self._limits = limits
+        self._log_level = log_level
+        self._on_record = on_record
+        self._on_dropped = on_dropped
+        self._follower: logs.LogFollower | None = None
+
+    def set_log_level(self, level: int) -> None:
+        """Have the plugin send records from `level` on."""
+        self._log_level = level
+        if self._follower is not None:
+            self._follower.set_level(level)
+
+    def hear_pipe(self, tasks: TaskGroup, pipe: ByteSource, source: LogSource, *, first: bytes = b"") -> None:
+        """Read `pipe` to its end, from `first` on, in tasks of `tasks`."""
+        intake = self._new_intake(source)
+        intake.push(first)
+        tasks.start_soon(intake.read, pipe)
+        tasks.start_soon(intake.work)
+
+    def hear_streams(self, tasks: TaskGroup, channel: Channel) -> None:
+        """Follow the log stream and the stdio stream until the connection ends, in tasks of `tasks`."""
+        tasks.start_soon(self._follow_logs, channel)
+        tasks.start_soon(self._follow_stdio, channel)
+
+    async def _follow_logs(self, channel: Channel) -> None:
+        dropped = 0
+        # What breaks the stream breaks the connection too, where it is told; what is left arrives on stderr.
+        with suppress(TransportError):
+            async with logs.follow(channel, level=self._log_level) as follower:
+                self._follower = follower
+                async for batch in follower:
+                    for record in batch.records:
+                        self._on_record(record)
+                    if batch.dropped > dropped:
+                        self._on_dropped(LogSource.STREAM, batch.dropped - dropped, batch.dropped)
+                        dropped = batch.dropped
+        self._follower = None
+
+    async def _follow_stdio(self, channel: Channel) -> None:
+        intakes = {stdio.STDOUT: self._new_intake(LogSource.STDOUT), stdio.STDERR: self._new_intake(LogSource.STDERR)}
+        async with anyio.create_task_group() as workers:
+            for intake in intakes.values():
+                workers.start_soon(intake.work)
+            try:
+                with suppress(TransportError):
+                    async for which, data in stdio.follow(channel):
+                        if which in intakes:
+                            intakes[which].push(data)
+            finally:
+                for intake in intakes.values():
+                    intake.close()
+
+    def _new_intake(self, source: LogSource) -> LineIntake:
+        return LineIntake(
+            source,
+            self._limits,
+            on_record=self._on_record,
+            on_dropped=self._on_dropped,
+            on_line=self.last_words.add if source is LogSource.STDERR else None,
+        )

@@ -1,0 +1,171 @@
+"""The root task of a running supervisor, and the keepers it owns."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import anyio
+
+from supervisor.abc import Observer, Runner
+from supervisor.errors import PluginNotFoundError, RestartIntensityExceededError
+from supervisor.host.hub import Hub
+from supervisor.host.keeper import Keeper
+from supervisor.interface import Interface
+from supervisor.policy import affected
+from supervisor.spec import PluginSpec, SupervisorSpec
+
+__all__ = ["Running"]
+
+
+class Running:
+    """One time of being entered: made, started, and stopped once.
+
+    Attributes:
+        keepers: one for each plugin, in start order.
+        hub: where events and records leave.
+        ended: set when nothing runs any more.
+        escalated: why the supervisor ended by itself, None when it did not.
+    """
+
+    def __init__(
+        self, spec: SupervisorSpec, observers: Sequence[Observer] | None, runner: Callable[[], Runner] | None
+    ) -> None:
+        self.hub = Hub(_default_observers() if observers is None else observers)
+        self.ended = anyio.Event()
+        self.escalated: RestartIntensityExceededError | None = None
+        self._strategy = spec.strategy
+        self._runner = _default_runner() if runner is None else runner()
+        self._stopping = anyio.Event()
+        self._root: asyncio.Task[None] | None = None
+        self.keepers: dict[str, Keeper] = {
+            plugin.name: Keeper(
+                plugin,
+                runner=self._runner,
+                hub=self.hub,
+                dice=random.random,
+                on_restart=self._restart_affected,
+                on_give_up=self._give_up,
+            )
+            for plugin in spec.plugins
+        }
+
+    # --- finding ---------------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> Keeper:
+        """Return the keeper of the plugin of this name; PluginNotFoundError when there is none."""
+        try:
+            return self.keepers[name]
+        except KeyError:
+            known = ", ".join(self.keepers) or "none"
+            raise PluginNotFoundError(f"no plugin is named {name!r}", hint=f"the plugins are: {known}") from None
+
+    def provider_of(self, wanted: object) -> Keeper:
+        """Return the one plugin that provides an interface, or the only plugin for anything else.
+
+        Raises:
+            PluginNotFoundError: there is none, or more than one.
+        """
+        if isinstance(wanted, Interface):
+            found = [keeper for keeper in self.keepers.values() if wanted.name in keeper.spec.provides]
+            what = f"interface {wanted.name!r}"
+            hint = f'add provides = ["{wanted.name}"] to the plugin that does'
+        else:
+            found = list(self.keepers.values())
+            what = getattr(wanted, "__name__", repr(wanted))
+            hint = "add a plugin"
+        match found:
+            case [keeper]:
+                return keeper
+            case []:
+                raise PluginNotFoundError(f"no plugin provides {what}", hint=hint)
+            case _:
+                names = ", ".join(repr(keeper.spec.name) for keeper in found)
+                raise PluginNotFoundError(
+                    f"{what} could be any of {names}", hint=f"name the plugin: dispense({found[0].spec.name!r}, ...)"
+                )
+
+    # --- the root task ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the root task. It belongs to nobody's task group, so leaving may happen in another task."""
+        self._root = asyncio.create_task(self._keep_all(), name="supervisor")
+
+    async def stop(self, *, hurried: bool) -> None:
+        """Stop all plugins and wait for the root task; see `Supervisor.aclose` about cancellation."""
+        root = cast("asyncio.Task[None]", self._root)
+        self._stopping.set()
+        cancelled: asyncio.CancelledError | None = None
+        # The shield holds off the scopes of anyio, which would cancel every await in here over and over.
+        with anyio.CancelScope(shield=True):
+            while not root.done():
+                try:
+                    await asyncio.wait([root])
+                except asyncio.CancelledError as error:
+                    if hurried or cancelled is not None:
+                        root.cancel()
+                    cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        if not root.cancelled():
+            root.result()
+
+    async def _keep_all(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                for keeper in self.keepers.values():
+                    tasks.start_soon(self._keep, keeper, name=f"keep {keeper.spec.name}")
+                await self._stopping.wait()
+                for keeper in reversed(self.keepers.values()):
+                    keeper.order_stop()
+                for keeper in self.keepers.values():
+                    await keeper.wait_at_rest()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._runner.close()
+            for keeper in self.keepers.values():
+                keeper.logs.close()
+            self.hub.events.close()
+            self.ended.set()
+
+    async def _keep(self, keeper: Keeper) -> None:
+        try:
+            await keeper.run()
+        except Exception as error:  # noqa: BLE001  # a defect in one keeper must not take the others down
+            keeper.break_down(error)
+            asyncio.get_running_loop().call_exception_handler(
+                {
+                    "message": f"the keeper of plugin {keeper.spec.name!r} broke down",
+                    "exception": error,
+                }
+            )
+
+    def _restart_affected(self, name: str) -> None:
+        """Restart who restarts together with `name`, each after those before it in start order."""
+        names = affected(self._strategy, list(self.keepers), name)
+        keepers = [keeper for each in names if (keeper := self.keepers[each]).wanted]
+        for position, keeper in enumerate(keepers):
+            keeper.follow(keepers[:position])
+            if keeper.spec.name != name:
+                keeper.order_restart()
+
+    def _give_up(self, plugin: PluginSpec, cause: str) -> None:
+        if plugin.escalate and self.escalated is None:
+            self.escalated = RestartIntensityExceededError(
+                f"given up on, and the supervisor with it: {cause}", plugin=plugin.name, hint="mend the plugin"
+            )
+            self._stopping.set()
+
+
+def _default_observers() -> Sequence[Observer]:
+    from supervisor.observe.structlog import StructlogObserver  # noqa: PLC0415  # only when nobody else observes
+
+    return (StructlogObserver(),)
+
+
+def _default_runner() -> Runner:
+    from supervisor.runners.subprocess import SubprocessRunner  # noqa: PLC0415  # only when nobody brings another
+
+    return SubprocessRunner()
