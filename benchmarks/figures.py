@@ -1,0 +1,102 @@
+"""What is made of measurements: figures of a slice, medians over rounds, ratios between systems. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+__all__ = ["Figures", "Results", "Slice", "interleave", "medians", "percentile", "ratios"]
+
+Figures = Mapping[str, float]
+"""Figures by name, the unit at its end: `calls_per_s`, `p50_us`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """What one system did in one slice. Times are seconds.
+
+    Attributes:
+        latencies: of each call that finished, in no order.
+        seconds: from the first call's begin to the last one's end.
+        client_cpu: CPU time of the client process, user and system, all threads.
+        server_cpu: the same of the server process.
+    """
+
+    latencies: Sequence[float]
+    seconds: float
+    client_cpu: float
+    server_cpu: float
+
+    def figures(self) -> dict[str, float]:
+        """Return what to report."""
+        calls, ordered = len(self.latencies), sorted(self.latencies)
+        return {
+            "calls": calls,
+            "calls_per_s": calls / self.seconds,
+            "p50_us": percentile(ordered, 0.50) * 1e6,
+            "p99_us": percentile(ordered, 0.99) * 1e6,
+            "cpu_us": (self.client_cpu + self.server_cpu) / calls * 1e6,
+            "client_cpu_us": self.client_cpu / calls * 1e6,
+            "server_cpu_us": self.server_cpu / calls * 1e6,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Figures by system, by workload, one set for each round."""
+
+    rounds: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
+
+    def add(self, system: str, workload: str, figures: Figures) -> None:
+        """Take in the figures of one more round."""
+        self.rounds.setdefault(system, {}).setdefault(workload, []).append(figures)
+
+    def medians(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return the median over rounds of each figure, by system and workload."""
+        return {
+            system: {workload: medians(rounds) for workload, rounds in workloads.items()}
+            for system, workloads in self.rounds.items()
+        }
+
+    def ratios_to(self, reference: str) -> dict[str, dict[str, dict[str, float]]]:
+        """Return each system's figures as multiples of `reference`'s, by system and workload."""
+        theirs = self.rounds[reference]
+        return {
+            system: {workload: ratios(rounds, theirs[workload]) for workload, rounds in workloads.items()}
+            for system, workloads in self.rounds.items()
+            if system != reference
+        }
+
+
+def interleave(systems: Sequence[str], workloads: Sequence[str], rounds: int) -> Iterator[tuple[str, str]]:
+    """Yield who does what, in the order of the run: within a round each workload goes to all systems in turn."""
+    for _ in range(rounds):
+        for workload in workloads:
+            for system in systems:
+                yield system, workload
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least `share` of the values do not exceed (the nearest rank).
+
+    Args:
+        ordered: the values, ascending, at least one.
+        share: more than 0, at most 1.
+    """
+    return ordered[math.ceil(share * len(ordered)) - 1]
+
+
+def medians(rounds: Sequence[Figures]) -> dict[str, float]:
+    """Return the median of each figure over rounds."""
+    return {name: median(figures[name] for figures in rounds) for name in rounds[0]}
+
+
+def ratios(ours: Sequence[Figures], theirs: Sequence[Figures]) -> dict[str, float]:
+    """Return the median over rounds of the ratio within each round.
+
+    The two slices of a round ran right after each other, so that their ratio is steadier than that of two medians.
+    """
+    pairs = list(zip(ours, theirs, strict=True))
+    return {name: median(mine[name] / other[name] for mine, other in pairs) for name in ours[0] if name != "calls"}

@@ -1,0 +1,1 @@
+"""The servers, a process each: `python -m benchmarks.servers.<system>`."""
