@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import anyio
 import pytest
+from grpclib.const import Cardinality
 from kv_proto import GetRequest, GetResponse, KvBase, KvStub
 
 from supervisor import (
@@ -273,6 +274,17 @@ async def test_every_call_has_a_deadline(supervise: Supervise) -> None:
         with anyio.move_on_after(0.2) as scope:
             await patient.get(GetRequest(key="hang"))
         assert scope.cancelled_caught
+
+
+async def test_callers_own_error_ends_a_stream(supervise: Supervise) -> None:
+    """A repaired stub ends a call with the error of the iterator that its requests come from, unchanged."""
+    async with supervise(serve_store) as supervisor:
+        channel = await supervisor.dispense("store", lambda channel: channel)
+        with pytest.raises(ZeroDivisionError):
+            async with channel.request("/proto.KV/Get", Cardinality.UNARY_UNARY, GetRequest, GetResponse) as call:
+                await call.send_message(GetRequest(key="hang"), end=True)
+                call.fail(ZeroDivisionError())
+                await call.recv_message()
 
 
 # --- starting, stopping, restarting ------------------------------------------------------------------------------------

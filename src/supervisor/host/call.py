@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 import anyio
-from grpclib.client import Stream
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
 from grpclib.stream import StreamIterator
 
 from supervisor.errors import (
+    CallResetError,
     ConnectionLostError,
     DeadlineExceededError,
     PluginCrashedError,
@@ -23,6 +23,7 @@ from supervisor.errors import (
 )
 from supervisor.host.instance import Instance
 from supervisor.host.keeper import Keeper
+from supervisor.transport.call import Call
 
 __all__ = ["UNSET", "PluginChannel", "Unset"]
 
@@ -123,7 +124,7 @@ class PluginCall(StreamIterator[Any]):
         self._deadline = deadline
         self._metadata = metadata
         self._instance: Instance | None = None
-        self._stream: Stream[Any, Any] | None = None
+        self._stream: Call[Any, Any] | None = None
         # A unary request of an idempotent method, kept until its answer is here.
         self._repeatable = target[0] in keeper.spec.idempotent and target[1] is Cardinality.UNARY_UNARY
         self._request: Any = None
@@ -227,6 +228,10 @@ class PluginCall(StreamIterator[Any]):
         """Tell the plugin that nobody waits for the answer any more."""
         await self._do(self._opened.cancel())
 
+    def fail(self, error: Exception) -> None:
+        """End the call with the caller's own error, such as one of the iterator that its requests come from."""
+        self._opened.fail(error)
+
     async def __anext__(self) -> Any:
         message = await self.recv_message()
         if message is None:
@@ -234,7 +239,7 @@ class PluginCall(StreamIterator[Any]):
         return message
 
     @property
-    def _opened(self) -> Stream[Any, Any]:
+    def _opened(self) -> Call[Any, Any]:
         if self._stream is None:
             raise RuntimeError("the call is not open: use it inside `async with`")
         return self._stream
@@ -268,7 +273,7 @@ class PluginCall(StreamIterator[Any]):
         """Return the error the caller gets: the death of the process overrides whatever the connection said."""
         instance = self._instance
         if instance is not None and self._may_be_death(failure, instance):
-            maybe_executed = getattr(self._stream, "maybe_executed", True)
+            maybe_executed = getattr(failure, "maybe_executed", True)
             if await instance.has_exited(within=_EXIT_AFTER_LOSS):
                 report = instance.report()
                 return PluginCrashedError(
@@ -288,6 +293,8 @@ class PluginCall(StreamIterator[Any]):
             case ConnectionLostError():
                 # A connection that goes on serves its last calls and has refused this one.
                 return instance.channel_lost
+            case CallResetError():
+                return instance.going_away
             case GRPCError(status=status):
                 return status in _MAYBE_DEATH and instance.going_away
             case _:

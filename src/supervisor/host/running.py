@@ -119,7 +119,7 @@ class Running:
                     tasks.start_soon(self._keep, keeper, name=f"keep {keeper.spec.name}")
                 await self._stopping.wait()
                 for keeper in reversed(self.keepers.values()):
-                    keeper.order_stop()
+                    keeper.retire()
                 for keeper in self.keepers.values():
                     await keeper.wait_at_rest()
                 tasks.cancel_scope.cancel()

@@ -24,6 +24,7 @@ from supervisor.host.running import Running
 from supervisor.interface import Interface
 from supervisor.policy import Strategy
 from supervisor.spec import PluginSpec, SupervisorSpec
+from supervisor.transport.generated import repair_stub
 
 __all__ = ["Supervisor"]
 
@@ -167,7 +168,7 @@ class Supervisor:
             interface = interface.stub
         if not callable(interface):
             raise ConfigurationError(f"{interface!r} is no stub: it cannot be called with a channel")
-        return interface(channel)
+        return repair_stub(interface(channel))
 
     def plugin(self, name: str) -> Plugin:
         """Return the handle of a plugin.

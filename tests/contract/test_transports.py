@@ -1,0 +1,46 @@
+"""Every transport of ours keeps the transport contract."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress
+from supervisor.spec import Limits
+from supervisor.testing.transport_contract import TRANSPORT_CHECKS, Check, Connect, ContractService, Link
+from supervisor.transport.dial import dial
+from supervisor.transport.server import Server
+
+
+def connect_at(address: Address) -> Connect:
+    """Return how the checks connect over the transport of `address`."""
+
+    @asynccontextmanager
+    async def connect(service: ContractService, limits: Limits) -> AsyncIterator[Link]:
+        server = Server([service], limits=limits, on_error=lambda _method, _error: None)
+        channel = await dial(await server.start(address), timeout=5, limits=limits)
+        try:
+            yield Link(channel, server.abort)
+        finally:
+            channel.close()
+            await channel.wait_closed()
+            await server.stop()
+
+    return connect
+
+
+@pytest.mark.parametrize("check", TRANSPORT_CHECKS, ids=lambda check: str(check.__name__))
+@pytest.mark.parametrize("network", ["unix", "tcp", "memory"])
+async def test_transport_keeps_the_contract(network: str, check: Check) -> None:
+    """The check passes over this transport."""
+    with tempfile.TemporaryDirectory(prefix="plg-") as folder:
+        addresses: dict[str, Address] = {
+            "unix": UnixAddress(str(Path(folder) / "s")),
+            "tcp": TcpAddress("127.0.0.1", 0),
+            "memory": MemoryAddress(f"contract-{check.__name__}"),
+        }
+        await check(connect_at(addresses[network]))
