@@ -25,9 +25,7 @@ def test_readme_is_short_and_has_its_two_commands() -> None:
     assert re.findall(r"<!-- command: (\w+) -->\n```sh\n[^\n]+\n```", text) == ["example", "test"]
 
 
-@pytest.mark.parametrize(
-    "document", [*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")], ids=str
-)
+@pytest.mark.parametrize("document", [*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")], ids=str)
 def test_links_lead_somewhere(document: Path) -> None:
     """Each relative link in a document leads to a file of the project."""
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):

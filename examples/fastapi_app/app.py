@@ -18,7 +18,7 @@ sys.path.insert(0, str(KV_EXAMPLE))
 
 from kv_proto import GetRequest, KvStub, PutRequest  # noqa: E402  # from the example next door
 
-from supervisor import Interface, PluginUnavailableError, State, Supervisor  # noqa: E402
+from supervisor import Interface, PluginNotFoundError, PluginUnavailableError, State, Supervisor  # noqa: E402
 
 KV = Interface("kv", KvStub, version=1)
 supervisor = Supervisor.from_config(KV_EXAMPLE / "plugins.toml")
@@ -67,7 +67,10 @@ async def readyz(response: Response) -> dict[str, str]:
 @app.post("/plugins/{name}/kill", status_code=202)
 async def kill(name: str) -> dict[str, str]:
     """Kill a plugin, for a visitor to see it come back."""
-    plugin = supervisor.plugin(name)
+    try:
+        plugin = supervisor.plugin(name)
+    except PluginNotFoundError as error:
+        raise HTTPException(404, str(error)) from error
     if plugin.pid is None:
         raise HTTPException(409, f"{name} has no process")
     os.kill(plugin.pid, signal.SIGKILL)

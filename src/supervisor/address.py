@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Final
 
 from supervisor.errors import HandshakeError
 from supervisor.records import quote_text
@@ -12,6 +13,8 @@ __all__ = ["MAX_SOCKET_PATH", "Address", "MemoryAddress", "TcpAddress", "UnixAdd
 
 MAX_SOCKET_PATH = 107
 """Usable bytes of `sockaddr_un.sun_path` on Linux (macOS has 103)."""
+
+_PLACE: Final = "let the plugin put its socket into PLUGIN_UNIX_SOCKET_DIR"
 
 _MAX_PORT = 65535
 
@@ -74,16 +77,22 @@ def parse_address(network: str, address: str) -> UnixAddress | TcpAddress:
 
 
 def _parse_unix(path: str) -> UnixAddress:
+    if path.startswith(("@", "\0")):
+        raise HandshakeError(
+            f"socket {quote_text(path)} is abstract, so that any local user could connect", field="address", hint=_PLACE
+        )
     if not path.startswith("/") or "\0" in path:
-        raise HandshakeError(f"socket path {quote_text(path)} is not absolute", field="address")
+        raise HandshakeError(f"socket path {quote_text(path)} is not absolute", field="address", hint=_PLACE)
     if ".." in path.split("/"):
-        raise HandshakeError(f"socket path {quote_text(path)} climbs out of its directory", field="address")
+        raise HandshakeError(
+            f"socket path {quote_text(path)} climbs out of its directory", field="address", hint=_PLACE
+        )
     size = len(path.encode("utf-8", "surrogateescape"))
     if size > MAX_SOCKET_PATH:
         raise HandshakeError(
             f"socket path of {size} bytes is longer than the {MAX_SOCKET_PATH} that the kernel takes",
             field="address",
-            hint="let the plugin put its socket into PLUGIN_UNIX_SOCKET_DIR",
+            hint=_PLACE,
         )
     return UnixAddress(path)
 

@@ -6,7 +6,7 @@ When the deeds are done it exits with 0. Each deed is a function below, named wi
 """
 
 # Plain os calls: pathlib would double the start.
-# ruff: noqa: PTH100, PTH116, PTH118, PTH120, PTH211, PLC0415
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
@@ -104,6 +104,8 @@ def die(number: str) -> None:
 
 def hang() -> None:
     """Never end, unless by a signal."""
+    while "wakeup" in held:
+        os.read(held["wakeup"], 1)  # a handler that runs late would be missed by `pause`, not by this
     while True:
         signal.pause()
 
@@ -185,6 +187,11 @@ def mode(path: str) -> None:
     error(f"{os.stat(path).st_mode & 0o7777:o}")
 
 
+def list_(path: str) -> None:
+    """Say on stderr how many files a directory has."""
+    error(f"{path}: {len(os.listdir(path))} files")
+
+
 def handshake(path: str) -> None:
     """Announce a unix socket, as version 1 over gRPC."""
     print_(f"1|1|unix|{path}|grpc")
@@ -223,12 +230,164 @@ def hang_up() -> None:
     held["connection"].close()
 
 
+# --- HTTP/2 by hand, after `greet` -------------------------------------------------------------------------------------
+
+
+def send_frame(kind: int, flags: int, stream: int, payload: bytes) -> None:
+    """Send one frame, whatever it holds."""
+    head = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+    held["connection"].sendall(head + payload)
+
+
+def receive_exactly(size: int) -> bytes:
+    """Read so many bytes from the connection; exit when it ends."""
+    got = b""
+    while len(got) < size:
+        chunk = held["connection"].recv(size - len(got))
+        if not chunk:
+            os._exit(0)
+        got += chunk
+    return got
+
+
+def block(**fields: str) -> bytes:
+    """Encode headers, with `_` for `-` and `_status` for `:status`, without any compression."""
+    names = {name: (":status" if name == "_status" else name.replace("_", "-")).encode() for name in fields}
+    return b"".join(
+        b"\0" + bytes([len(names[name])]) + names[name] + bytes([len(value)]) + value.encode()
+        for name, value in fields.items()
+    )
+
+
+def call(path: str) -> None:
+    """Wait for a call of this path, as it is encoded in the headers, or for any after that; refuse all others before.
+
+    The host opens streams of its own, for logs for example, which are answered UNIMPLEMENTED.
+    """
+    while True:
+        head = receive_exactly(9)
+        payload = receive_exactly(int.from_bytes(head[:3], "big"))
+        stream = int.from_bytes(head[5:], "big")
+        if head[3] == 4 and not head[4]:  # SETTINGS
+            send_frame(4, 1, 0, b"")
+        elif head[3] == 1:  # HEADERS
+            if "call" in held or data(path) in payload:
+                held["call"] = stream
+                return
+            send_frame(1, 5, stream, block(_status="200", content_type="application/grpc", grpc_status="12"))
+
+
+def on(stream: str) -> int:
+    """Return the id of a stream: `call`, `first` as `mark` remembers it, or a number."""
+    return held[stream] if stream in held else int(stream)
+
+
+def mark() -> None:
+    """Remember the call as `first`."""
+    held["first"] = held["call"]
+
+
+def frame(kind: str, flags: str, stream: str, payload: str) -> None:
+    """Send a frame of a kind, with flags, on a stream."""
+    send_frame(int(kind), int(flags), on(stream), data(payload))
+
+
+def headers(stream: str) -> None:
+    """Begin an answer."""
+    send_frame(1, 4, on(stream), block(_status="200", content_type="application/grpc"))
+
+
+def message(stream: str, payload: str) -> None:
+    """Send a message."""
+    content = data(payload)
+    send_frame(0, 0, on(stream), b"\0" + len(content).to_bytes(4, "big") + content)
+
+
+def trailers(stream: str, status: str) -> None:
+    """End an answer."""
+    send_frame(1, 5, on(stream), block(grpc_status=status))
+
+
+def answer(stream: str, payload: str) -> None:
+    """Answer a call in good order."""
+    headers(stream)
+    message(stream, payload)
+    trailers(stream, "0")
+
+
+def goaway(last: str, code: str) -> None:
+    """Say that streams after `last` are not looked at."""
+    send_frame(7, 0, 0, on(last).to_bytes(4, "big") + int(code).to_bytes(4, "big"))
+
+
+# --- what it was given, children and signals ---------------------------------------------------------------------------
+
+
+def report(path: str) -> None:
+    """Write to a file, as JSON, what this process was given: descriptors, environment, arguments, session."""
+    import json
+
+    with open("/proc/self/environ", "rb") as file:  # what `os.environ` says of it may have been coerced
+        variables = dict(line.split("=", 1) for line in os.fsdecode(file.read()).split("\0")[:-1])
+    numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    found = {
+        "fds": [fd for fd in numbers if os.path.exists(f"/proc/self/fd/{fd}")],  # without the one that listed them
+        "env": variables,
+        "argv": sys.argv[1:],
+        "pid": os.getpid(),
+        "session": os.getsid(0),
+        "group": os.getpgrp(),
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(found, file)
+
+
+def family() -> None:
+    """Start children that try to get away and hold our pipes; their pids go to stdout as one line of JSON."""
+    import subprocess
+
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "family.py")
+    held["family"] = subprocess.Popen([sys.executable, "-I", "-S", program], stdin=subprocess.DEVNULL)
+
+
+def escape() -> None:
+    """Start a child that nothing of ours can find, which holds our pipes and ends when stdin does; print its pid."""
+    import subprocess
+
+    code = "import sys; sys.stdin.read()"
+    held["child"] = child = subprocess.Popen([sys.executable, "-I", "-S", "-c", code], env={}, start_new_session=True)
+    print_(str(child.pid))
+
+
+def bare_child() -> None:
+    """Start a child with an emptied environment, in a group of its own but in our session; print its pid."""
+    import subprocess
+
+    held["child"] = child = subprocess.Popen(["/bin/sleep", "1000"], env={}, process_group=0)
+    print_(str(child.pid))
+
+
+def tell(number: str) -> None:
+    """Say so on stderr when a signal comes, and live on."""
+    held["wakeup"], writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    signal.signal(int(number), lambda got, _: error(f"got {signal.Signals(got).name}"))
+
+
+def listen_abstract(name: str) -> None:
+    """Listen on an abstract unix socket, which has no file and no permissions."""
+    held["listener"] = listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"\0{name}")
+    listener.listen()
+
+
 def main(words: list[str]) -> None:
     """Do one deed after the other."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while words:
         name = words.pop(0).replace("-", "_")
-        deed = globals()[f"{name}_" if name in {"print", "exit"} else name]
+        deed = globals()[f"{name}_" if name in {"print", "exit", "list"} else name]
         arguments = [words.pop(0) for _ in range(deed.__code__.co_argcount)]
         places = {"{dir}": os.environ.get("PLUGIN_UNIX_SOCKET_DIR", ""), "{tcp}": held.get("tcp", "")}
         for place, value in places.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from watching import Log
+from witness import Witness
 
 from supervisor import PluginSpec, Supervisor
 
@@ -27,6 +28,14 @@ def log() -> Iterator[Log]:
     log = Log()
     yield log
     log.assert_each_launch_ended_once()
+
+
+@pytest.fixture
+def witness() -> Iterator[Witness]:
+    """Return who can tell which processes are gone; it kills what a failed test would leave."""
+    witness = Witness()
+    yield witness
+    witness.close()
 
 
 @pytest.fixture

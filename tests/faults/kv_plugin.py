@@ -4,6 +4,7 @@
 
     pid             its process id
     hang            never answers
+    hanging:NUMBER  answers when so many calls hang
     sleep:SECONDS   answers late
     big:BYTES       answers so many bytes
     crash:CODE      exits in the middle of the call
@@ -11,7 +12,8 @@
     raise           raises in the handler
     spawn           starts children that try to get away (`tests/evil/family.py`) and answers their pids as JSON
 
-`/test.Stream/Follow` streams: one answer for a start, then none for ever (`hang`), or so many (a number).
+`/test.Stream/Follow` streams: one answer for a start, then none for ever (`hang`), so many (a number), or so large
+ones for ever (`endless:BYTES`).
 
 With `--history FILE` each request's key is appended to the file, and is on its way to disk before anything happens.
 """
@@ -45,6 +47,8 @@ class Kv(KvBase):
     def __init__(self, history: str | None) -> None:
         self.values: dict[str, bytes] = {}
         self.history = history
+        self.hanging = 0
+        self.one_more = asyncio.Event()
 
     async def get(self, message: GetRequest) -> GetResponse:
         """Do what the key says."""
@@ -55,7 +59,13 @@ class Kv(KvBase):
             case "pid":
                 value = str(os.getpid()).encode()
             case "hang":
+                self.hanging += 1
+                self.one_more.set()
                 await asyncio.Event().wait()
+            case "hanging":
+                while self.hanging < int(argument):
+                    self.one_more.clear()
+                    await self.one_more.wait()
             case "sleep":
                 await asyncio.sleep(float(argument))
             case "big":
@@ -91,6 +101,9 @@ class Stream:
         await stream.send_message(GetResponse(value=b"0"))
         if request.key == "hang":
             await asyncio.Event().wait()
+        if request.key.startswith("endless:"):
+            while True:
+                await stream.send_message(GetResponse(value=bytes(int(request.key[8:]))))
         for number in range(1, int(request.key)):
             await stream.send_message(GetResponse(value=str(number).encode()))
 

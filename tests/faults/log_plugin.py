@@ -44,8 +44,8 @@ class Deeds(KvBase):
             case "stdlib":
                 logging.getLogger("some.library").warning("from %s", "stdlib", extra={"shard": 7})
             case "print":
-                print("printed on stdout")
-                print("printed on stderr", file=sys.stderr)
+                print("printed on stdout")  # noqa: T201
+                print("printed on stderr", file=sys.stderr)  # noqa: T201
             case "noise":
                 for _ in range(int(message.value)):
                     os.write(REAL_STDOUT, b"y" * 65535 + b"\n")

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from grpclib.const import Cardinality, Handler
 from kv_proto import GetRequest, GetResponse, KvBase, KvStub
-
 from watching import Log
 
 from supervisor import PluginSpec, State, StopPolicy, Supervisor, SupervisorError
@@ -252,3 +252,70 @@ async def test_row_71_second_cancellation_at_any_turn_of_a_leave(key: str, stop:
         await cancel_at_every_step(
             leave, moment=Moment.TURN, twice_after=twice_after, check=check, tasks_may_stay=True, timeout=5
         )
+
+
+# --- the same over real processes, coarser -----------------------------------------------------------------------------
+
+STEPS_APART = 997
+"""Turns of the loop between two runs of a sweep over processes: a life spins through some thousands of them."""
+
+
+@pytest.mark.parametrize("style", Style)
+async def test_row_71_real_life(evil: Callable[..., PluginSpec], style: Style) -> None:
+    """Cancelled once and twice all along a life of a real process, no process, descriptor or directory is left."""
+    logs: list[Log] = []
+
+    async def live() -> None:
+        logs.append(Log())
+        async with Supervisor([greeter(evil)], observers=[logs[-1]]) as supervisor:
+            await supervisor.ready()
+            await supervisor.plugin("evil").restart()
+
+    async def check() -> None:
+        assert await asyncio.to_thread(children_that_run) == set()
+        for log in logs:
+            log.assert_each_launch_ended_once()
+        logs.clear()
+
+    for twice_after in (None, 1, 500):
+        await cancel_at_every_step(
+            live, style=style, moment=Moment.TURN, twice_after=twice_after, every=STEPS_APART, check=check, timeout=10
+        )
+
+
+async def test_row_71_real_calls(supervise: Supervise, kv: Callable[..., PluginSpec]) -> None:
+    """Cancelled at every step of a call and a stream to a real process, the next call is answered by the same life."""
+    async with supervise(kv()) as supervisor:
+        channel: Any = await supervisor.dispense("store", lambda channel: channel)
+        stub = KvStub(channel)
+        plugin = supervisor.plugin("store")
+
+        async def stream() -> None:
+            async with channel.request(FOLLOW, Cardinality.UNARY_STREAM, GetRequest, GetResponse) as call:
+                await call.send_message(GetRequest(key="5"), end=True)
+                assert len([message async for message in call]) == 5
+
+        async def check() -> None:
+            assert (await stub.get(GetRequest(key="a"), timeout=5)).value == b""
+            assert plugin.in_flight == 0
+            assert plugin.generation == 1
+
+        for style in Style:
+            for moment in (Moment.SUSPENDED, Moment.WOKEN):
+                for twice_after in (None, 1):
+                    for make in (lambda: stub.get(GetRequest(key="a")), stream):
+                        await cancel_at_every_step(
+                            make, style=style, moment=moment, twice_after=twice_after, check=check, tasks_may_stay=True
+                        )
+
+
+def greeter(evil: Callable[..., PluginSpec]) -> PluginSpec:
+    """Return a plugin that starts in milliseconds and ignores what it is asked."""
+    deeds = ("listen", "{dir}/s", "handshake", "{dir}/s", "accept", "receive", "greet", "hang")
+    return evil(*deeds, health=None, stop=StopPolicy(drain=0, shutdown=0, terminate=1))
+
+
+def children_that_run() -> set[int]:
+    """Return this process's children; what was killed has been reaped too."""
+    own = Path("/proc/self/task")
+    return {int(pid) for task in own.iterdir() for pid in (task / "children").read_text().split()}

@@ -23,6 +23,7 @@ class Log:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.records: list[LogRecord] = []
+        self._news = asyncio.Event()
 
     def on_event(self, event: Event) -> None:
         """Keep it."""
@@ -31,6 +32,14 @@ class Log:
     def on_record(self, plugin: str, generation: int, pid: int, record: LogRecord) -> None:
         """Keep it."""
         self.records.append(record)
+        self._news.set()
+
+    async def heard(self, count: int) -> None:
+        """Wait until so many records have come; bounded."""
+        async with asyncio.timeout(20):
+            while len(self.records) < count:
+                self._news.clear()
+                await self._news.wait()
 
     def of(self, kind: type[EventT]) -> list[EventT]:
         """Return the events of one kind."""

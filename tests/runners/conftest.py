@@ -1,7 +1,6 @@
 """Real processes, and the proof that none of them stays."""
 
 # Descriptors and processes are listed as the kernel names them.
-# ruff: noqa: PTH115, PTH208
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A host that forks a worker without exec; the worker tries everything that could hurt the host's plugin."""
 
 # Descriptors and processes are listed as the kernel names them; blocking for a moment hurts nobody here; printing is how this program answers.
-# ruff: noqa: ASYNC222, ASYNC240, PTH112, T201
+# ruff: noqa: ASYNC222, ASYNC240, T201
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A host whose runtime directory, and whose plugin if there is one, lie on the file system at /mnt."""
 
 # Descriptors and processes are listed as the kernel names them; blocking for a moment hurts nobody here; printing is how this program answers.
-# ruff: noqa: ASYNC230, ASYNC240, PTH110, PTH123, T201
+# ruff: noqa: ASYNC230, ASYNC240, T201
 
 from __future__ import annotations
 

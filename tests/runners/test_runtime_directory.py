@@ -1,5 +1,4 @@
 # Descriptors and processes are listed as the kernel names them.
-# ruff: noqa: PTH118
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Descriptors and processes are listed as the kernel names them; blocking for a moment hurts nobody here.
-# ruff: noqa: ASYNC220, ASYNC222, ASYNC240, PTH110, PTH208
+# ruff: noqa: ASYNC220, ASYNC222, ASYNC240
 
 from __future__ import annotations
 

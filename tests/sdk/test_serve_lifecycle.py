@@ -31,7 +31,7 @@ async def test_the_handshake_is_one_exact_line(start: Start) -> None:
     line = host.handshake_line.decode()
     where = re.escape(str(host.socket_directory))
     assert re.fullmatch(rf"1\|1\|unix\|{where}/plugin[0-9a-f]{{8}}\|grpc\n", line)
-    assert stat.S_IMODE(os.stat(host.socket_path).st_mode) == 0o600  # noqa: PTH116
+    assert stat.S_IMODE(os.stat(host.socket_path).st_mode) == 0o600
     host.send_signal(signal.SIGTERM)
     await host.wait()
     assert host.stdout.all().decode() == line

@@ -90,6 +90,7 @@ class PluginChannel:
 
 
 async def _await_instance(keeper: Keeper, deadline: Deadline | None) -> Instance:
+    keeper.check_loop()
     if (instance := keeper.ready_instance) is not None:
         return instance
     patience = keeper.spec.ready_timeout

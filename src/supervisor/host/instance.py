@@ -38,8 +38,12 @@ __all__ = ["Instance"]
 _LAST_WORDS: Final = 0.25
 """Seconds after the exit in which the pipes and streams may still deliver; a grandchild can hold them for ever."""
 
-_EXIT_AFTER_LOSS: Final = 1.0
-"""Seconds between a closed stdout or connection and the exit that usually follows it."""
+_EXIT_AFTER_EOF: Final = 1.0
+"""Seconds between a closed stdout and the exit that usually follows it."""
+
+_EXIT_AFTER_LOSS: Final = 0.5
+"""Seconds between a closed connection and the exit that usually follows it. Less than a call that was on it waits to
+hear of the exit, so that it hears of this end too."""
 
 _ABORT: Final = 1.0
 """Seconds for a plugin that lost its liveness to dump its stacks on SIGABRT."""
@@ -85,6 +89,7 @@ class Instance:
         self._hearing = Hearing(spec.limits, log_level=log_level, on_record=on_record, on_dropped=self._note_dropped)
         self._process: LaunchedProcess | None = None
         self._life = anyio.CancelScope()
+        self._has_health = False
         self._idle = anyio.Event()
         self._reason: ExitReason | None = None
         self._error: BaseException | None = None
@@ -219,8 +224,10 @@ class Instance:
             address, timeout=self.spec.connect_timeout, limits=self.spec.limits, check_peer=process.check_peer
         )
         self._hearing.hear_streams(readers, channel)
-        if self.spec.health is not None and not await await_serving(channel, self.spec.health):
-            self._emit(NoticeRaised, message="no health service: only its process is watched")
+        if self.spec.health is not None:
+            self._has_health = await await_serving(channel, self.spec.health)
+            if not self._has_health:
+                self._emit(NoticeRaised, message="no health service: only its process is watched")
         return channel
 
     async def _read_handshake(self, process: LaunchedProcess, readers: TaskGroup) -> Handshake:
@@ -232,7 +239,7 @@ class Instance:
                     return handshake
         except anyio.EndOfStream:
             # Dying processes close their pipes first: what the kernel says of the exit is the better story.
-            await self.has_exited(within=_EXIT_AFTER_LOSS)
+            await self.has_exited(within=_EXIT_AFTER_EOF)
             reader.feed_eof()
         finally:
             noise = "".join(f"{line}\n" for line in reader.noise).encode()
@@ -266,7 +273,7 @@ class Instance:
 
     async def _watch_health(self, channel: Channel) -> None:
         probe = self.spec.health
-        if probe is None:
+        if probe is None or not self._has_health:
             return
         lost = await watch_health(
             channel,

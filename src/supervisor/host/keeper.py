@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -15,6 +16,7 @@ from supervisor.errors import (
     PluginFailedError,
     PluginStoppedError,
     PluginUnavailableError,
+    SupervisorError,
     VersionMismatchError,
 )
 from supervisor.events import Event, InstanceExited, PluginGaveUp, RestartScheduled, StateChanged
@@ -71,6 +73,7 @@ class Keeper:
         self._log_level = int(Level.from_name(spec.log_level) or Level.INFO)
         self._changed = anyio.Event()
         self._ordered = anyio.Event()
+        self._loop = asyncio.get_running_loop()
 
     # --- orders ----------------------------------------------------------------------------------------------------
 
@@ -119,6 +122,19 @@ class Keeper:
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 
+    def check_loop(self) -> None:
+        """Raise on another loop than the supervisor's own, whose waits would never be woken there.
+
+        Raises:
+            SupervisorError: this is another loop.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise SupervisorError(
+                "is used from another event loop than its supervisor's",
+                plugin=self.spec.name,
+                hint="use asyncio.run_coroutine_threadsafe, or a supervisor for each loop",
+            )
+
     @property
     def wanted(self) -> bool:
         """Whether it is meant to run."""
@@ -163,6 +179,7 @@ class Keeper:
         Raises:
             PluginUnavailableError: it is at rest or draining for a stop, or restarting while calls may not wait.
         """
+        self.check_loop()
         while (instance := self.ready_instance) is None:
             self._refuse()
             await self.wait_changed()

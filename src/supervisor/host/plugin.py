@@ -94,6 +94,7 @@ class Plugin:
 
     async def start(self) -> None:
         """Start it if it is at rest, and wait until it is ready."""
+        self._keeper.check_loop()
         before = self.generation
         if self._keeper.order_start():
             await self._keeper.wait_begun(after=before)
@@ -104,11 +105,13 @@ class Plugin:
 
         When somebody orders a start meanwhile it returns as soon as the life that was stopped has ended.
         """
+        self._keeper.check_loop()
         self._keeper.order_stop()
         await self._keeper.wait_stopped()
 
     async def restart(self) -> None:
         """Replace this life by a new one, also after giving up, and wait until that is ready."""
+        self._keeper.check_loop()
         before = self.generation
         self._keeper.order_restart()
         await self._keeper.wait_begun(after=before)

@@ -80,8 +80,11 @@ async def watch_health(
         The last error; None when the plugin has no health service.
     """
     misses, ready = 0, True
+    begun = anyio.current_time()
     while True:
-        await anyio.sleep(probe.interval)
+        # From one question to the next: counted from the answer, each miss would put the verdict off by its timeout.
+        await anyio.sleep_until(begun + probe.interval)
+        begun = anyio.current_time()
         sample = await take_sample(channel, timeout=probe.timeout)
         match sample.outcome:
             case Outcome.UNSUPPORTED:

@@ -10,7 +10,7 @@ from typing import cast
 import anyio
 
 from supervisor.abc import Observer, Runner
-from supervisor.errors import PluginNotFoundError, RestartIntensityExceededError
+from supervisor.errors import PluginNotFoundError, RestartIntensityExceededError, SupervisorError
 from supervisor.host.hub import Hub
 from supervisor.host.keeper import Keeper
 from supervisor.interface import Interface
@@ -40,6 +40,7 @@ class Running:
         self._runner = _default_runner() if runner is None else runner()
         self._stopping = anyio.Event()
         self._root: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
         self.keepers: dict[str, Keeper] = {
             plugin.name: Keeper(
                 plugin,
@@ -51,6 +52,19 @@ class Running:
             )
             for plugin in spec.plugins
         }
+
+    def check_loop(self) -> None:
+        """Raise a SupervisorError on another loop than the one that this was entered on."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise SupervisorError(
+                "the supervisor is used from another event loop than it was entered on",
+                hint="leave it where it was entered, for example by asyncio.run_coroutine_threadsafe",
+            )
+
+    def abandon(self) -> None:
+        """Kill what runs, if the loop is closed and nobody else can do it any more. Synchronous."""
+        if self._loop.is_closed():
+            self._runner.close()
 
     # --- finding ---------------------------------------------------------------------------------------------------
 

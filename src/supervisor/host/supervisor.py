@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType, TracebackType
@@ -70,6 +71,12 @@ class Supervisor:
         spec = load_config(path)
         return cls(spec.plugins, strategy=spec.strategy, observers=observers)
 
+    def __del__(self) -> None:
+        # Set late: a constructor that raised leaves nothing to warn about.
+        if (run := getattr(self, "_run", None)) is not None:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=1)
+            run.abandon()
+
     def __repr__(self) -> str:
         if self._run is None:
             return f"<Supervisor of {len(self.spec.plugins)} plugins, not running>"
@@ -107,6 +114,7 @@ class Supervisor:
         run = self._run
         if run is None:
             return None
+        run.check_loop()
         try:
             await run.stop(hurried=hurried)
         finally:

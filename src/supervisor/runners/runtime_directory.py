@@ -129,7 +129,14 @@ def _check_parent(path: str) -> None:
             errno.ENAMETOOLONG,
             f"socket paths in {path!r} would have {longest} bytes, more than {MAX_SOCKET_PATH}",
         )
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise refusal(
+            error.errno or 0,
+            f"cannot put sockets into {path!r}: {error.strerror}",
+            hint="create it, or point XDG_RUNTIME_DIR or TMPDIR elsewhere",
+        ) from error
     shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
     if shared or status.st_uid not in (0, os.geteuid()):
         raise refusal(

@@ -149,9 +149,10 @@ class SubprocessRunner:
         self._closed = True
         for process in tuple(self._instances):
             process.close()
+        # The guard goes last: a host that is killed in the middle of this still has somebody to clear up after it.
+        self._directory.close()
         if self._guard is not None:
             self._guard.close()
-        self._directory.close()
 
 
 class SubprocessProcess:
