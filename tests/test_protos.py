@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-for needed in ("grpc_tools", "black", "jinja2"):  # protoc, and what betterproto[compiler] brings
-    pytest.importorskip(needed, reason="the compiler is a development dependency")
-
 PROJECT = Path(__file__).parent.parent
 GENERATED = ("src/supervisor/_proto", "examples/kv/kv_proto.py")
 

@@ -96,5 +96,13 @@ class ExitReport:
         """Say it in one line: `generation 3 (pid 4711) ended after 12.3 s: liveness, killed by SIGABRT`."""
         who = f"generation {self.generation}" + (f" (pid {self.pid})" if self.pid else "")
         how = f", {self.status}" if self.pid else ""
-        last = f"; last words: {self.stderr[-1][:_SHOWN]}" if self.stderr and self.failed else ""
-        return f"{who} ended after {self.uptime:.3g} s: {self.reason}{how}{last}"
+        return f"{who} ended after {self.uptime:.3g} s: {self.reason}{how}{self._why}"
+
+    @property
+    def _why(self) -> str:
+        """The best explanation there is: the error behind it, else what it said last."""
+        if not self.failed:
+            return ""
+        if self.error is not None and self.error.args and self.reason is not ExitReason.LAUNCH:
+            return f"; {self.error.args[0]}"
+        return f"; last words: {self.stderr[-1][:_SHOWN]}" if self.stderr else ""

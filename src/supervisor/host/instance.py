@@ -332,7 +332,7 @@ class Instance:
         self._emit(LogsDropped, source=source, count=count, total=total)
 
     def _start_timeout_error(self) -> HandshakeTimeoutError:
-        missing = "its handshake" if self.version is None else "it to answer a health check"
+        missing = "its handshake" if self.version is None else "a health check to say SERVING"
         return HandshakeTimeoutError(
             f"not ready within {self.spec.start_timeout:g} s: still waiting for {missing}",
             plugin=self.spec.name,

@@ -11,6 +11,7 @@ import anyio
 
 from supervisor.abc import Runner
 from supervisor.errors import (
+    HandshakeError,
     LaunchError,
     PluginDrainingError,
     PluginFailedError,
@@ -352,7 +353,7 @@ class Keeper:
 def _beyond_restart(report: ExitReport) -> str | None:
     """Say why no restart can mend this exit, or return None when one may."""
     match report.error:
-        case VersionMismatchError():
+        case VersionMismatchError() | HandshakeError(field="protocol"):
             return str(report.error)
         case LaunchError(errno=number) if number is not None and number not in _MENDABLE:
             return str(report.error)
