@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -32,7 +33,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session", autouse=True)
 def own_corner() -> Iterator[None]:
-    """Give this run a lineage and a runtime directory of its own."""
+    """Give this run a lineage and a runtime directory of its own, and signals as a terminal gives them."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:  # started by nohup, or by a shell in the background
+            signal.signal(number, handler)
     with tempfile.TemporaryDirectory(prefix="t") as directory, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SUPERVISOR_LINEAGE", LINEAGE)
         patch.setenv("XDG_RUNTIME_DIR", directory)
