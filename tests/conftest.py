@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 LINEAGE = f"test-{os.getpid()}"
@@ -20,6 +21,18 @@ LINEAGE = f"test-{os.getpid()}"
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 sys.path.insert(0, str(EXAMPLES / "kv"))  # the KV contract that tests and examples share
+
+
+# In CI the examples are the same on every run; elsewhere each run looks for new ones.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is loaded by now out of every later collection, of which each test makes two."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

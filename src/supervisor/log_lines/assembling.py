@@ -47,7 +47,7 @@ class RecordAssembler:
         self._block = None if line.truncated else open_block(text)
         if self._block is not None:
             return self._keep(text, len(line.data))
-        if not text.strip():
+        if _is_blank(text):
             return []
         return [parse_line(text, source=self._source, truncated=line.truncated)]
 
@@ -58,7 +58,7 @@ class RecordAssembler:
         if block is None or not lines:
             return []
         if not block.confirmed:
-            return [parse_line(text, source=self._source) for text in lines if text.strip()]
+            return [parse_line(text, source=self._source) for text in lines if not _is_blank(text)]
         while lines and not lines[-1]:
             lines.pop()
         return [self._report(block, lines, continued=continued)] if lines else []
@@ -84,6 +84,11 @@ class RecordAssembler:
             source=self._source,
             truncated=truncated,
         )
+
+
+def _is_blank(text: str) -> bool:
+    """Whether a line shows nothing; other controls than blanks are content, and become visible escapes."""
+    return not text.strip(" \t\r\v\f")
 
 
 def _headline(exception: ExceptionRecord) -> str:
