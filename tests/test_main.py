@@ -18,7 +18,7 @@ def test_check_lists_the_plugins(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     assert main(["check", str(file)]) == 0
 
-    assert capsys.readouterr().out == f"{file}: 1 plugins, one_for_one\n  store: store 'a b' (permanent, provides kv)\n"
+    assert capsys.readouterr().out == f"{file}: 1 plugin, one_for_one\n  store: store 'a b' (permanent, provides kv)\n"
 
 
 def test_check_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,4 +48,4 @@ def test_a_wrong_command_line_explains_itself(arguments: list[str], capsys: pyte
         main(arguments)
 
     assert caught.value.code == 2
-    assert "usage: python -m supervisor" in capsys.readouterr().err
+    assert "usage: plugin-supervisor" in capsys.readouterr().err

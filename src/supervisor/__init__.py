@@ -22,8 +22,11 @@ if os.path.exists(os.path.join(os.path.dirname(__file__), "supervisord.py")):  #
 if TYPE_CHECKING:
     from supervisor.errors import (
         ConfigurationError,
+        ConnectionLostError,
+        DeadlineExceededError,
         HandshakeError,
         LaunchError,
+        MessageTooLargeError,
         PluginCrashedError,
         PluginDrainingError,
         PluginFailedError,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         PluginUnavailableError,
         SupervisorError,
         TransportError,
+        VersionMismatchError,
     )
     from supervisor.host.plugin import Plugin
     from supervisor.host.supervisor import Supervisor
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 _HOME_OF: Final = {
     "Backoff": "supervisor.policy",
     "ConfigurationError": "supervisor.errors",
+    "ConnectionLostError": "supervisor.errors",
+    "DeadlineExceededError": "supervisor.errors",
     "ExitReport": "supervisor.outcome",
     "HandshakeError": "supervisor.errors",
     "HealthProbe": "supervisor.spec",
@@ -53,6 +59,7 @@ _HOME_OF: Final = {
     "Level": "supervisor.records",
     "Limits": "supervisor.spec",
     "LogRecord": "supervisor.records",
+    "MessageTooLargeError": "supervisor.errors",
     "Plugin": "supervisor.host.plugin",
     "PluginCrashedError": "supervisor.errors",
     "PluginDrainingError": "supervisor.errors",
@@ -70,11 +77,14 @@ _HOME_OF: Final = {
     "Supervisor": "supervisor.host.supervisor",
     "SupervisorError": "supervisor.errors",
     "TransportError": "supervisor.errors",
+    "VersionMismatchError": "supervisor.errors",
 }
 
 __all__ = [
     "Backoff",
     "ConfigurationError",
+    "ConnectionLostError",
+    "DeadlineExceededError",
     "ExitReport",
     "HandshakeError",
     "HealthProbe",
@@ -83,6 +93,7 @@ __all__ = [
     "Level",
     "Limits",
     "LogRecord",
+    "MessageTooLargeError",
     "Plugin",
     "PluginCrashedError",
     "PluginDrainingError",
@@ -100,6 +111,7 @@ __all__ = [
     "Supervisor",
     "SupervisorError",
     "TransportError",
+    "VersionMismatchError",
 ]
 
 

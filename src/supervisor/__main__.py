@@ -21,7 +21,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 for a file with an error, 2 for a wrong command line."""
-    parser = argparse.ArgumentParser(prog="python -m supervisor", description="Check configurations of plugins.")
+    parser = argparse.ArgumentParser(prog="plugin-supervisor", description="Check configurations of plugins.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="check a configuration and list its plugins")
     check.add_argument("file", help="the configuration file")
@@ -39,7 +39,7 @@ def _check(file: str) -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{file}: {len(spec.plugins)} plugins, {spec.strategy}")
+    print(f"{file}: {len(spec.plugins)} plugin{'s' * (len(spec.plugins) != 1)}, {spec.strategy}")
     for plugin in spec.plugins:
         print(f"  {_describe(plugin)}")
     return 0

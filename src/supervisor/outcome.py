@@ -95,8 +95,13 @@ class ExitReport:
     def __str__(self) -> str:
         """Say it in one line: `generation 3 (pid 4711) ended after 12.3 s: liveness, killed by SIGABRT`."""
         who = f"generation {self.generation}" + (f" (pid {self.pid})" if self.pid else "")
+        return f"{who} ended after {self.uptime:.3g} s: {self.summary}"
+
+    @property
+    def summary(self) -> str:
+        """Why it ended, and how, in a few words."""
         how = f", {self.status}" if self.pid else ""
-        return f"{who} ended after {self.uptime:.3g} s: {self.reason}{how}{self._why}"
+        return f"{self.reason}{how}{self._why}"
 
     @property
     def _why(self) -> str:

@@ -55,3 +55,10 @@ async def test_cancelled_wait_loses_nothing() -> None:
     waiting.cancel()
     feed.tell("news")
     assert await anext(subscription) == "news"
+
+
+async def test_subscription_to_a_closed_feed_has_ended() -> None:
+    """Listening to a feed that is over ends at once instead of waiting for ever."""
+    feed: Feed[str] = Feed()
+    feed.close()
+    assert [item async for item in feed.subscribe()] == []

@@ -130,3 +130,18 @@ async def test_flood_is_parsed_in_slices() -> None:
         await collected.intake.work()
     assert len(collected.records) == 50_000
     assert turns > 10
+
+
+async def test_cut_short_it_keeps_the_last_lines_and_counts_the_rest() -> None:
+    """When time is up with much unparsed, the last lines are still told and all others counted, none forgotten."""
+    collected = Collected(log_backlog=10_000_000)
+    for start in range(0, 200_000, 1000):
+        collected.intake.push(b"".join(b"line %d\n" % number for number in range(start, start + 1000)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(collected.intake.work)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert collected.records[-1].event == "line 199999"
+    assert collected.lines[-1] == "line 199999"
+    assert 0 < collected.total_dropped == 200_000 - len(collected.records)

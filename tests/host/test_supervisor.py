@@ -449,6 +449,91 @@ async def test_strategy_says_who_else_restarts(strategy: Strategy, generations: 
         assert second == sorted(second)
 
 
+async def test_order_is_believed_before_it_is_carried_out(supervise: Supervise) -> None:
+    """Two starts at once, and a call right after one, wait for the new life instead of being told that it is stopped."""
+    async with supervise(serve_store) as supervisor:
+        plugin = supervisor.plugin("store")
+        kv = await supervisor.dispense(KvStub)
+        await plugin.stop()
+        _, _, answer = await asyncio.gather(plugin.start(), plugin.start(), kv.get(GetRequest(key="a")))
+        assert answer.value == b"a"
+
+
+async def test_stop_that_overtakes_a_start_ends_its_wait(supervise: Supervise) -> None:
+    """A start that a stop takes back in the same turn is told so, and does not wait for ever."""
+    async with supervise(serve_store) as supervisor:
+        plugin = supervisor.plugin("store")
+        await plugin.ready()
+        await plugin.stop()
+        start = asyncio.create_task(plugin.start())
+        await asyncio.sleep(0)
+        await plugin.stop()
+        with pytest.raises(PluginStoppedError):
+            await asyncio.wait_for(start, 5)
+
+
+async def test_ordered_restart_waits_where_calls_may_not(supervise: Supervise) -> None:
+    """`while_restarting = "fail"` is about calls: restart() and start() still wait for the new life."""
+    async with supervise(serve_store, while_restarting="fail") as supervisor:
+        plugin = supervisor.plugin("store")
+        await plugin.ready()
+        await plugin.restart()
+        await plugin.stop()
+        await plugin.start()
+        assert (plugin.state, plugin.generation) == (State.READY, 3)
+
+
+async def test_last_exit_is_there_when_the_call_fails(supervise: Supervise) -> None:
+    """Whoever catches PluginCrashedError finds the exit in the handle already."""
+    stores = Stores()
+    async with supervise(stores) as supervisor:
+        kv = await supervisor.dispense(KvStub)
+        call = asyncio.create_task(kv.get(GetRequest(key="hang")))
+        await stores.stores[0].called.wait()
+        stores.processes[0].kill_tree()
+        with pytest.raises(PluginCrashedError):
+            await call
+        last = supervisor.plugin("store").last_exit
+        assert last is not None
+        assert last.status.signal == signal.SIGKILL
+
+
+async def test_leaving_twice_leaves_a_new_run_alone(supervise: Supervise) -> None:
+    """A second aclose() that ends late does not forget a run that somebody has entered meanwhile."""
+    supervisor = supervise(serve_store)
+    await supervisor.__aenter__()
+
+    async def leave_and_enter() -> None:
+        await supervisor.aclose()
+        await supervisor.__aenter__()
+
+    await asyncio.gather(leave_and_enter(), supervisor.aclose())
+    assert (await (await supervisor.dispense(KvStub)).get(GetRequest(key="a"))).value == b"a"
+    await supervisor.aclose()
+
+
+async def test_life_that_dies_in_the_turn_in_which_it_comes_up(supervise: Supervise) -> None:
+    """However many turns after its handshake a plugin dies, it is restarted and never taken for a defect of ours."""
+    for turns in range(40):
+
+        async def brief(process: ScriptedProcess, turns: int = turns) -> int:
+            serving = asyncio.create_task(process.serve(Store()))
+            try:
+                while process.address is None or process.generation > 1:
+                    await asyncio.sleep(0)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            finally:
+                serving.cancel()
+                await asyncio.wait([serving])
+            return 1
+
+        async with supervise(brief, health=None) as supervisor:
+            await until_state(supervisor, State.EXITED)
+            await until_state(supervisor, State.STARTING)
+            assert supervisor.plugin("store").cause is None
+
+
 # --- leaving ---------------------------------------------------------------------------------------------------------
 
 

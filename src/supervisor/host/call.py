@@ -278,12 +278,18 @@ class PluginCall(StreamIterator[Any]):
             if await instance.has_exited(within=_EXIT_AFTER_LOSS):
                 report = instance.report()
                 return PluginCrashedError(
-                    f"ended while the call was in flight: {report.status}",
+                    f"ended while {self._target[0]} was in flight: {report.summary}",
                     plugin=self._keeper.spec.name,
                     report=report,
                     maybe_executed=maybe_executed,
                     hint="the call may have run" if maybe_executed else "the call was not sent and is safe to repeat",
                 )
+        if isinstance(failure, DeadlineExceededError):
+            return DeadlineExceededError(
+                f"{self._target[0]} was not answered before its deadline",
+                plugin=self._keeper.spec.name,
+                hint="give the call a longer timeout, or raise the plugin's call_timeout",
+            )
         if isinstance(failure, SupervisorError) and failure.plugin is None:
             failure.plugin = self._keeper.spec.name
         return failure

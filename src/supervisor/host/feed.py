@@ -72,11 +72,14 @@ class Feed(Generic[ItemT]):
 
     def __init__(self) -> None:
         self._subscriptions: list[Subscription[ItemT]] = []
+        self._closed = False
 
     def subscribe(self, capacity: int = 1024) -> Subscription[ItemT]:
-        """Return a subscription to everything told from now on."""
+        """Return a subscription to everything told from now on; one that has ended already when the feed has."""
         subscription = Subscription(self, capacity)
         self._subscriptions.append(subscription)
+        if self._closed:
+            subscription.close()
         return subscription
 
     def tell(self, item: ItemT) -> None:
@@ -90,6 +93,7 @@ class Feed(Generic[ItemT]):
             self._subscriptions.remove(subscription)
 
     def close(self) -> None:
-        """End every subscription after the items it already has."""
+        """End every subscription after the items it already has, and those to come at once."""
+        self._closed = True
         for subscription in tuple(self._subscriptions):
             subscription.close()

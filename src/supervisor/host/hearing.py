@@ -12,6 +12,7 @@ from supervisor.abc import ByteSource
 from supervisor.errors import TransportError
 from supervisor.host.intake import LineIntake
 from supervisor.host.last_words import LastWords
+from supervisor.log_lines import parse_line
 from supervisor.records import LogRecord, LogSource
 from supervisor.services import logs, stdio
 from supervisor.spec import Limits
@@ -94,5 +95,13 @@ class Hearing:
             self._limits,
             on_record=self._on_record,
             on_dropped=self._on_dropped,
-            on_line=self.last_words.add if source is LogSource.STDERR else None,
+            on_line=self._remember if source is LogSource.STDERR else None,
         )
+
+    def _remember(self, line: str) -> None:
+        """Keep a line for the exit report; of a record in JSON, what a person would read."""
+        if line.startswith("{"):
+            record = parse_line(line)
+            error = record.exception
+            line = f"{record.event}: {error.type}: {error.message}" if error is not None else record.event
+        self.last_words.add(line)

@@ -95,7 +95,8 @@ class Instance:
         self._error: BaseException | None = None
         self._status = ExitStatus()
         self._launched_at = anyio.current_time()
-        self._ready_at: float | None = None
+        self._was_ready = False
+        self._ready_since: float | None = None
         self._exited_at: float | None = None
 
     # --- what others ask -------------------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ class Instance:
         if reason in {ExitReason.EXITED, ExitReason.SIGNALED}:
             if oom:
                 reason = ExitReason.OOM
-            elif self._ready_at is None:
+            elif not self._was_ready:
                 reason, error = ExitReason.LAUNCH, error or self._early_exit_error()
         return ExitReport(
             reason=reason,
@@ -157,7 +158,7 @@ class Instance:
             generation=self.generation,
             pid=self.pid,
             uptime=max(0.0, now - self._launched_at),
-            ready_for=max(0.0, now - self._ready_at) if self._ready_at is not None else 0.0,
+            ready_for=max(0.0, now - self._ready_since) if self._ready_since is not None else 0.0,
             oom=oom,
             stderr=self._hearing.last_words.lines,
             error=error,
@@ -171,7 +172,10 @@ class Instance:
             self._process = process = await self._runner.launch(
                 self.spec, generation=self.generation, variables=self._variables()
             )
-        except LaunchError as error:
+        except (LaunchError, OSError) as error:
+            if isinstance(error, OSError):  # of a runner that is not ours
+                cause, error = error, LaunchError(f"{error}", errno=error.errno, plugin=self.spec.name)
+                error.__cause__ = cause
             self._reason, self._error = ExitReason.LAUNCH, error
             self._move(Signal.EXIT)
             return self.report()
@@ -208,7 +212,10 @@ class Instance:
             except TimeoutError:
                 self.end(ExitReason.START_TIMEOUT, self._start_timeout_error())
             else:
-                self._ready_at = anyio.current_time()
+                if self._reason is not None:
+                    return  # it came up in the turn in which it ended: the cancellation had nothing left to cut short
+                self._was_ready = True
+                self._ready_since = anyio.current_time()
                 self._move(Signal.BECAME_READY)
                 async with anyio.create_task_group() as watchers:
                     watchers.start_soon(self._await_loss, channel)
@@ -258,7 +265,8 @@ class Instance:
         else:
             self.end(ExitReason.UNKNOWN)
         self._idle.set()
-        self._move(Signal.EXIT)
+        if self._reason is not ExitReason.UNKILLABLE:  # that was an exit already
+            self._move(Signal.EXIT)
         if self.channel is not None:
             # A grandchild may hold the other end open: what waits for an answer must not wait for that.
             self.channel.close()
@@ -278,11 +286,22 @@ class Instance:
         lost = await watch_health(
             channel,
             probe,
-            on_readiness=lambda ready: self._move(Signal.BECAME_READY if ready else Signal.BECAME_UNREADY),
+            on_readiness=self._change_readiness,
             on_miss=lambda misses, error: self._emit(ProbeMissed, misses=misses, allowed=probe.failures, error=error),
         )
         if lost is not None:
-            self.end(ExitReason.LIVENESS, SupervisorError(lost, plugin=self.spec.name, phase="health"))
+            error = SupervisorError(
+                f"{probe.failures} health checks in a row were missed: {lost}",
+                plugin=self.spec.name,
+                phase="health",
+                hint="is a handler blocking its event loop?",
+            )
+            self.end(ExitReason.LIVENESS, error)
+
+    def _change_readiness(self, ready: bool) -> None:
+        if self._reason is None:
+            self._ready_since = anyio.current_time() if ready else None
+            self._move(Signal.BECAME_READY if ready else Signal.BECAME_UNREADY)
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
@@ -295,7 +314,7 @@ class Instance:
             if self.channel is not None and not self.channel.is_lost:
                 ask = partial(controller.request_shutdown, self.channel, timeout=stop.shutdown)
                 rungs.insert(0, Rung("shutdown", stop.shutdown, ask))
-            if self._ready_at is not None:
+            if self._was_ready:
                 rungs.insert(0, Rung("drain", stop.drain, self._drain))
         elif self._reason is ExitReason.LIVENESS:
             rungs.insert(0, Rung("abort", _ABORT, partial(_send, process, signal.SIGABRT)))

@@ -27,6 +27,9 @@ _PAUSE: Final = 0.001
 """Seconds of such a pause: what is left of the machine when a plugin floods. Meanwhile the plugin is blocked in its
 write, which costs nothing; reading goes on at more than 100 MB/s."""
 
+_SALVAGED: Final = 200
+"""Lines that are still parsed when time is up: the last ones explain the end, more would hold up the loop."""
+
 _REPORT: Final = 1.0
 """Seconds between two reports of what a flood has lost so far."""
 
@@ -58,6 +61,7 @@ class LineIntake:
         self._on_dropped = on_dropped
         self._on_line = on_line
         self._backlog: deque[bytes] = deque()
+        self._lines: deque[Line] = deque()
         self._size = 0
         self._gap = False
         self._gap_inside_line = False
@@ -110,9 +114,7 @@ class LineIntake:
                     return
                 await self._await_news()
         finally:
-            # Also when cut short: what was read is worth more than the time it takes.
-            for line in self._splitter.flush():
-                self._parse(line)
+            self._salvage()
             self._tell(self._assembler.flush())
             self._report_dropped()
 
@@ -133,8 +135,9 @@ class LineIntake:
             self._size -= len(chunk)
             if self._gap:
                 chunk = self._bridge_gap(chunk)
-            for line in self._splitter.feed(chunk):
-                self._parse(line)
+            self._lines.extend(self._splitter.feed(chunk))
+            while self._lines:
+                self._parse(self._lines.popleft())
                 if time.perf_counter() > until:
                     # In a flood most of it is lost anyway: two thirds of the time are everybody else's.
                     flooded, dropped = self._dropped > dropped, self._dropped
@@ -142,6 +145,19 @@ class LineIntake:
                         self._report_dropped()
                     await (anyio.sleep(2 * _SLICE) if flooded else checkpoint())
                     until = time.perf_counter() + _SLICE
+
+    def _salvage(self) -> None:
+        """Parse the last lines of what is left and count the others, without waiting: the end, or a cut, is here."""
+        while self._backlog:
+            chunk = self._backlog.popleft()
+            self._size -= len(chunk)
+            self._lines.extend(self._splitter.feed(self._bridge_gap(chunk) if self._gap else chunk))
+        self._lines.extend(self._splitter.flush())
+        while len(self._lines) > _SALVAGED:
+            self._lines.popleft()
+            self._dropped += 1
+        while self._lines:
+            self._parse(self._lines.popleft())
 
     def _bridge_gap(self, chunk: bytes) -> bytes:
         """Return what of `chunk` starts at a line boundary, after bytes before it were dropped."""

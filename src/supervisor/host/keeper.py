@@ -94,6 +94,7 @@ class Keeper:
         if self.instance is not None:
             self.instance.end(ExitReason.STOPPED)
         self._ordered.set()
+        self._tell_waiters()
 
     def retire(self) -> None:
         """Want it at rest for good: orders to start that come later change nothing."""
@@ -143,7 +144,7 @@ class Keeper:
 
     @property
     def _at_rest(self) -> bool:
-        return self.state.at_rest or (self.state is State.PENDING and not self._wanted)
+        return not self._wanted and (self.state.at_rest or self.state is State.PENDING)
 
     @property
     def ready_instance(self) -> Instance | None:
@@ -174,22 +175,26 @@ class Keeper:
         while not self._at_rest and not (self._wanted and self.instance is not life):
             await self.wait_changed()
 
-    async def wait_ready(self) -> Instance:
+    async def wait_ready(self, *, patient: bool = False) -> Instance:
         """Return the instance that takes calls, waiting for it as the plugin's `while_restarting` says.
+
+        Whoever ordered the new life is `patient`: that setting is about calls.
 
         Raises:
             PluginUnavailableError: it is at rest or draining for a stop, or restarting while calls may not wait.
         """
         self.check_loop()
         while (instance := self.ready_instance) is None:
-            self._refuse()
+            self._refuse(patient=patient)
             await self.wait_changed()
         return instance
 
-    def _refuse(self) -> None:
+    def _refuse(self, *, patient: bool) -> None:
         """Raise unless it makes sense to wait for this plugin."""
         name, report = self.spec.name, self.last_exit
         match self.state:
+            case State.FAILED | State.STOPPED if self._wanted:
+                pass  # an order that its task has not yet taken up
             case State.FAILED:
                 raise PluginFailedError(
                     f"given up on: {self.cause}", plugin=name, report=report, hint="mend the cause and call restart()"
@@ -201,7 +206,7 @@ class Keeper:
                 raise PluginDrainingError("is being stopped and takes no new calls", plugin=name)
             case State.PENDING | State.STARTING if self.generation <= 1:
                 pass  # the first start is not a restart
-            case _ if self.spec.while_restarting is WhileRestarting.FAIL:
+            case _ if self.spec.while_restarting is WhileRestarting.FAIL and not patient:
                 raise PluginUnavailableError(
                     f"is {self.state} and calls may not wait", plugin=name, report=report, hint="try again later"
                 )
@@ -220,6 +225,7 @@ class Keeper:
         """Leave no state behind that somebody might wait to change: a cancellation comes anywhere."""
         self._wanted = False
         self._retired = True
+        self._tell_waiters()
         if not self.state.at_rest:
             if Signal.EXIT in TRANSITIONS[self.state]:
                 self._move(Signal.EXIT)
@@ -234,7 +240,7 @@ class Keeper:
                 await self._ordered.wait()
                 continue
             await self._await_predecessors()
-            if self._wanted:
+            if self._wanted and not self._ordered.is_set():
                 await self._live_once()
 
     async def _await_predecessors(self) -> None:
@@ -322,8 +328,10 @@ class Keeper:
         self._retired = True
         self.instance = None
         self.cause = f"defect in the supervisor: {error!r}"
-        self.state = State.FAILED
-        self._changed.set()
+        old, self.state = self.state, State.FAILED
+        self._tell_waiters()
+        self._emit(StateChanged, old=old, new=State.FAILED)
+        self._on_give_up(self.spec, self.cause)
 
     def _give_up(self, report: ExitReport, cause: str) -> None:
         self._wanted = False
@@ -342,9 +350,15 @@ class Keeper:
         if new is old:
             return
         self.state = new
+        if by is Signal.EXIT and self.instance is not None:
+            self.last_exit = self.instance.report()  # whoever hears of the exit may look; its last words follow
+        self._tell_waiters()
+        self._emit(StateChanged, old=old, new=new)
+
+    def _tell_waiters(self) -> None:
+        """Have whoever waits for a change look again: the state, or what is wanted, is another."""
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
-        self._emit(StateChanged, old=old, new=new)
 
     def _emit(self, kind: Callable[..., Event], **fields: object) -> None:
         self._hub.emit(kind(plugin=self.spec.name, generation=self.generation, at=anyio.current_time(), **fields))

@@ -90,6 +90,7 @@ class Plugin:
 
     async def wait_at_rest(self) -> None:
         """Wait until it is stopped or failed: no process, and nobody means to start one."""
+        self._keeper.check_loop()
         await self._keeper.wait_at_rest()
 
     async def start(self) -> None:
@@ -98,7 +99,7 @@ class Plugin:
         before = self.generation
         if self._keeper.order_start():
             await self._keeper.wait_begun(after=before)
-        await self._keeper.wait_ready()
+        await self._keeper.wait_ready(patient=True)
 
     async def stop(self) -> None:
         """Stop it and wait until it is at rest. Overtakes a restart; never counts as a failure. Idempotent.
@@ -115,7 +116,7 @@ class Plugin:
         before = self.generation
         self._keeper.order_restart()
         await self._keeper.wait_begun(after=before)
-        await self._keeper.wait_ready()
+        await self._keeper.wait_ready(patient=True)
 
     def set_log_level(self, level: int | str) -> None:
         """Have it send log records from `level` on, in this life and the next ones.

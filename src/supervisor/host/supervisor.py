@@ -37,7 +37,8 @@ class Supervisor:
 
     It may be entered and left from different tasks (a test fixture, an ASGI lifespan, an exit stack) and, once left,
     entered again. A plugin's failure never raises into the application: it shows in states, events and the errors of
-    calls. The only exception is a plugin with `escalate`: leaving then raises `RestartIntensityExceededError`.
+    calls. The only exception is a plugin with `escalate`: leaving the context then raises
+    `RestartIntensityExceededError`.
 
     Args:
         plugins: the plugins in start order.
@@ -118,7 +119,8 @@ class Supervisor:
         try:
             await run.stop(hurried=hurried)
         finally:
-            self._run = None
+            if self._run is run:
+                self._run = None
         return run.escalated
 
     @asynccontextmanager
@@ -175,7 +177,10 @@ class Supervisor:
                 )
             interface = interface.stub
         if not callable(interface):
-            raise ConfigurationError(f"{interface!r} is no stub: it cannot be called with a channel")
+            raise ConfigurationError(
+                f"{interface!r} is no stub: it cannot be called with a channel",
+                hint="dispense takes a name and a stub, an interface, or a stub",
+            )
         return repair_stub(interface(channel))
 
     def plugin(self, name: str) -> Plugin:

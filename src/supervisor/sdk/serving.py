@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
+from supervisor.errors import ConfigurationError
 from supervisor.records import Level
 from supervisor.sdk.descriptors import StderrWriter, claim_stdout
 from supervisor.sdk.hooks import capture_events, dump_stacks_on_abort, ignore_interrupts
@@ -53,6 +54,11 @@ def serve(
     Raises:
         ConfigurationError: the arguments or the host's variables cannot work.
     """
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise ConfigurationError(
+            "serve() runs an event loop of its own", hint="await serve_async() inside a running one"
+        )
     # Before the loop is made: asyncio leaves SIGINT alone when it is not Python's default.
     ignore_interrupts()
     asyncio.run(
