@@ -483,21 +483,6 @@ async def test_ordered_restart_waits_where_calls_may_not(supervise: Supervise) -
         assert (plugin.state, plugin.generation) == (State.READY, 3)
 
 
-async def test_last_exit_is_there_when_the_call_fails(supervise: Supervise) -> None:
-    """Whoever catches PluginCrashedError finds the exit in the handle already."""
-    stores = Stores()
-    async with supervise(stores) as supervisor:
-        kv = await supervisor.dispense(KvStub)
-        call = asyncio.create_task(kv.get(GetRequest(key="hang")))
-        await stores.stores[0].called.wait()
-        stores.processes[0].kill_tree()
-        with pytest.raises(PluginCrashedError):
-            await call
-        last = supervisor.plugin("store").last_exit
-        assert last is not None
-        assert last.status.signal == signal.SIGKILL
-
-
 async def test_leaving_twice_leaves_a_new_run_alone(supervise: Supervise) -> None:
     """A second aclose() that ends late does not forget a run that somebody has entered meanwhile."""
     supervisor = supervise(serve_store)

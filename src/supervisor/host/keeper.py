@@ -350,8 +350,6 @@ class Keeper:
         if new is old:
             return
         self.state = new
-        if by is Signal.EXIT and self.instance is not None:
-            self.last_exit = self.instance.report()  # whoever hears of the exit may look; its last words follow
         self._tell_waiters()
         self._emit(StateChanged, old=old, new=new)
 

@@ -72,7 +72,10 @@ class Plugin:
 
     @property
     def last_exit(self) -> ExitReport | None:
-        """How its last life ended, None while it is in its first."""
+        """How its last life ended, None while it is in its first.
+
+        Complete, its last words included, a moment after the exit; until then `PluginCrashedError.report` has what is known.
+        """
         return self._keeper.last_exit
 
     @property
