@@ -80,7 +80,8 @@ def test_a_message_of_another_class_is_refused(bp: ModuleType) -> None:
     """Fields with the same names do not make it the right class; a subclass does."""
 
     class Special(bp.Inner):  # type: ignore[misc, name-defined] # the class is made at run time
-        pass
+        # betterproto looks its field types up in the module of the class.
+        __module__ = bp.Inner.__module__
 
     assert encode(bp.Nests(inner=Special(name="a"))) == encode(bp.Nests(inner=bp.Inner(name="a")))
     with pytest.raises(EncodeError, match="expected a Inner") as caught:
