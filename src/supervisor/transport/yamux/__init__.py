@@ -1,0 +1,1 @@
+"""yamux: many byte streams on one connection, as hashicorp/yamux frames them."""
