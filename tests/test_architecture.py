@@ -15,7 +15,7 @@ PACKAGE = SOURCE / "supervisor"
 FLOORS = {
     0: {
         "errors", "outcome", "lifecycle", "policy", "records", "address", "spec", "events", "interface", "handshake",
-        "log_lines",
+        "log_lines", "tls",
     },
     1: {"abc"},
     2: {"_proto", "transport", "runners", "observe", "config"},

@@ -14,6 +14,7 @@ from supervisor.config import config_schema, load_config, parse_config
 from supervisor.errors import ConfigurationError
 from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy, Strategy
 from supervisor.spec import HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, SupervisorSpec, WhileRestarting
+from supervisor.tls import TlsFiles
 
 EVERYTHING = """
 [supervisor]
@@ -39,7 +40,7 @@ cookie = { key = "COOKIE", value = "v" }
 restart = { type = "permanent", intensity = { limit = 3, period = 60 }, backoff = { initial = 0.5, factor = 3, ceiling = 9, jitter = 0 }, stable_after = 5 }
 health = { interval = 1, timeout = 0.5, failures = 1 }
 stop = { drain = 2, shutdown = 0 }
-limits = { message_size = 1, calls_in_flight = 2, log_line = 3, log_backlog = 4, stderr_tail = 5 }
+limits = { message_size = 1, calls_in_flight = 2, broker_connections = 6, log_line = 3, log_backlog = 4, stderr_tail = 5 }
 start_timeout = 1
 connect_timeout = 2
 ready_timeout = 3
@@ -48,6 +49,10 @@ while_restarting = "fail"
 idempotent = ["/kv.Kv/Get"]
 log_level = "debug"
 escalate = true
+auto_mtls = true
+tls = { certificate = "tls/host.pem", key = "/keys/host.key", authority = "tls/ca.pem", server_name = "plugin.test" }
+insecure = true
+multiplex = true
 """
 
 
@@ -95,7 +100,9 @@ def test_everything_that_can_be_said() -> None:
         ),
         health=HealthProbe(interval=1.0, timeout=0.5, failures=1),
         stop=StopPolicy(drain=2.0, shutdown=0.0, kill=3.5),
-        limits=Limits(message_size=1, calls_in_flight=2, log_line=3, log_backlog=4, stderr_tail=5),
+        limits=Limits(
+            message_size=1, calls_in_flight=2, broker_connections=6, log_line=3, log_backlog=4, stderr_tail=5
+        ),
         start_timeout=1.0,
         connect_timeout=2.0,
         ready_timeout=3.0,
@@ -104,6 +111,15 @@ def test_everything_that_can_be_said() -> None:
         idempotent=frozenset({"/kv.Kv/Get"}),
         log_level="debug",
         escalate=True,
+        auto_mtls=True,
+        tls=TlsFiles(
+            certificate="/etc/app/tls/host.pem",
+            key="/keys/host.key",
+            authority="/etc/app/tls/ca.pem",
+            server_name="plugin.test",
+        ),
+        insecure=True,
+        multiplex=True,
     )
     assert first.command == ("/usr/bin/python", "-m", "first", "--python=/usr/bin/python")
     assert (first.env, first.stop.drain, first.versions, first.health) == (
@@ -200,6 +216,8 @@ def test_a_relative_file_name_starts_from_the_current_folder(tmp_path: Path, mon
         ("[plugins.p]\ncommand = ['p']\nversions = [99999999999]", "plugins.p", None, "versions"),
         ("[plugins.p]\nversions = [-1]", "plugins.p", "versions", "each item an integer >= 0"),
         ("[plugins.p]\ncommand = ['p']\ncookie = { key = 'A=B' }", "plugins.p.cookie", None, "bad magic cookie"),
+        ("[plugins.p]\ncommand = ['p']\ntls = { key = 'k', authority = 'a' }", "plugins.p.tls", None, "tls has no certificate; tls needs certificate, key and authority"),
+        ("[plugins.p]\ntls = true", "plugins.p", "tls", "is the boolean true, expected a table"),
         ("[plugins.p]\ncommand = ['p']\nidempotent = ['Get']", "plugins.p", None, "is not a route; write it as '/package.Service/Method'"),
         ("[plugins.p]\ncommand = ['p']\nrestart.backoff = { initial = 9, ceiling = 1 }", "plugins.p.restart.backoff", None, "backoff needs"),
         ("[plugins.p]\ncommand = ['p']\nrestart.intensity = { limit = 50, period = 10 }", "plugins.p.restart", None, "can never trip"),

@@ -7,6 +7,7 @@ import pytest
 
 from supervisor import errors
 from supervisor.errors import (
+    CertificateError,
     ConfigurationError,
     ConnectionLostError,
     DeadlineExceededError,
@@ -56,6 +57,7 @@ def test_there_is_one_root(cls: type[Exception]) -> None:
         (PluginNotFoundError, (LookupError,)),
         (PluginCrashedError, (PluginUnavailableError,)),
         (PluginFailedError, (PluginUnavailableError,)),
+        (CertificateError, (TransportError,)),
         (ConnectionLostError, (TransportError,)),
         (DecodeError, (ProtocolViolationError, ValueError)),
         (DeadlineExceededError, (TransportError, TimeoutError)),

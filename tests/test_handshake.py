@@ -19,6 +19,7 @@ from supervisor.handshake import (
     format_versions,
     negotiate,
     parse_handshake,
+    require_multiplexing,
 )
 from supervisor.records import escape_text
 
@@ -72,6 +73,20 @@ def test_multiplex_takes_the_booleans_of_go(text: str, meaning: bool | None) -> 
     assert parse(f"1|1|unix|/s|grpc||{text}").multiplex is meaning
 
 
+@pytest.mark.parametrize(
+    ("end", "hint"), [("", "update the github.com/hashicorp/go-plugin"), ("||false", "leave `multiplex` off")]
+)
+def test_plugin_that_cannot_multiplex_is_refused_by_a_host_that_asked(end: str, hint: str) -> None:
+    """In go-plugin's words; the hint tells an old plugin, which says nothing, from one that says no."""
+    with pytest.raises(HandshakeError) as caught:
+        require_multiplexing(parse(f"1|1|unix|/s|grpc{end}"))
+
+    assert caught.value.field == "multiplex"
+    assert caught.value.args == ("client requested gRPC broker multiplexing but plugin does not support the feature",)
+    assert hint in (caught.value.hint or "")
+    require_multiplexing(parse("1|1|unix|/s|grpc||true"))
+
+
 def test_a_short_fifth_field_is_ignored() -> None:
     """Early plugins put something else there, and hosts have always passed over up to 50 characters."""
     assert parse("1|1|unix|/s|grpc|" + "*" * 50).certificate is None
@@ -99,8 +114,8 @@ def test_a_short_fifth_field_is_ignored() -> None:
         ("1|1|unix|/s|grpc|" + "A" * 50 + "=", "certificate", "is not unpadded base64"),
         ("1|1|unix|/s|grpc|" + "é" * 60, "certificate", "is not unpadded base64"),
         ("1|1|unix|/s|grpc|" + "A" * 53, "certificate", "is not base64"),
-        ("1|1|unix|/s|grpc||maybe", "multiplex", "'maybe' is not a boolean"),
-        ("1|1|unix|/s|grpc||TRue", "multiplex", "is not a boolean"),
+        ("1|1|unix|/s|grpc||maybe", "multiplex", 'error parsing "maybe" as a boolean'),
+        ("1|1|unix|/s|grpc||TRue", "multiplex", 'error parsing "TRue" as a boolean'),
     ],
 )
 def test_each_wrong_field_is_named(line: str, field: str | None, said: str) -> None:

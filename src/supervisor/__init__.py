@@ -21,6 +21,7 @@ if os.path.exists(os.path.join(os.path.dirname(__file__), "supervisord.py")):  #
 
 if TYPE_CHECKING:
     from supervisor.errors import (
+        BrokerError,
         ConfigurationError,
         ConnectionLostError,
         DeadlineExceededError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         TransportError,
         VersionMismatchError,
     )
+    from supervisor.host.caller import Caller, current_caller
     from supervisor.host.plugin import Plugin
     from supervisor.host.supervisor import Supervisor
     from supervisor.interface import Interface
@@ -44,10 +46,17 @@ if TYPE_CHECKING:
     from supervisor.outcome import ExitReport
     from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy, Strategy
     from supervisor.records import Level, LogRecord
+    from supervisor.services.byte_streams import ByteReader, ByteSink, ByteSource, ByteWriter
     from supervisor.spec import HealthProbe, Limits, PluginSpec, StopPolicy
 
 _HOME_OF: Final = {
     "Backoff": "supervisor.policy",
+    "BrokerError": "supervisor.errors",
+    "ByteReader": "supervisor.services.byte_streams",
+    "ByteSink": "supervisor.services.byte_streams",
+    "ByteSource": "supervisor.services.byte_streams",
+    "ByteWriter": "supervisor.services.byte_streams",
+    "Caller": "supervisor.host.caller",
     "ConfigurationError": "supervisor.errors",
     "ConnectionLostError": "supervisor.errors",
     "DeadlineExceededError": "supervisor.errors",
@@ -78,10 +87,17 @@ _HOME_OF: Final = {
     "SupervisorError": "supervisor.errors",
     "TransportError": "supervisor.errors",
     "VersionMismatchError": "supervisor.errors",
+    "current_caller": "supervisor.host.caller",
 }
 
 __all__ = [
     "Backoff",
+    "BrokerError",
+    "ByteReader",
+    "ByteSink",
+    "ByteSource",
+    "ByteWriter",
+    "Caller",
     "ConfigurationError",
     "ConnectionLostError",
     "DeadlineExceededError",
@@ -112,6 +128,7 @@ __all__ = [
     "SupervisorError",
     "TransportError",
     "VersionMismatchError",
+    "current_caller",
 ]
 
 

@@ -90,6 +90,10 @@ class LaunchedProcess(Process, Protocol):
         """
         ...
 
+    def new_address(self) -> Address:
+        """Return an address that is free, at which this process can reach the host and other users cannot."""
+        ...
+
     def check_peer(self, connection: socket.socket) -> None:
         """Make sure that a connected socket's other end belongs to this process.
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from supervisor.outcome import ExitReport
 
 __all__ = [
+    "BrokerError",
     "CallResetError",
+    "CertificateError",
     "ConfigurationError",
     "ConnectError",
     "ConnectionLostError",
@@ -171,6 +173,30 @@ class ConnectError(TransportError):
     """No connection could be made to the address that the plugin announced."""
 
 
+class BrokerError(TransportError):
+    """A service could not be offered to the other side, or one of its could not be reached.
+
+    Attributes:
+        service_id: the id in question, when there is one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        service_id: int | None = None,
+        plugin: str | None = None,
+        phase: str | None = "broker",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin, phase=phase, hint=hint)
+        self.service_id = service_id
+
+
+class CertificateError(TransportError):
+    """A certificate is not the one expected, not acceptable to one of the two sides, or not one at all."""
+
+
 class ConnectionLostError(TransportError):
     """The connection ended under a call.
 
@@ -215,7 +241,7 @@ class CallResetError(TransportError):
 
 
 class ProtocolViolationError(TransportError):
-    """The peer broke a rule of HTTP/2 or gRPC."""
+    """The peer broke a rule of yamux, HTTP/2 or gRPC."""
 
 
 class DecodeError(ProtocolViolationError, ValueError):

@@ -28,7 +28,9 @@ __all__ = [
     "format_handshake",
     "format_versions",
     "negotiate",
+    "parse_boolean",
     "parse_handshake",
+    "require_multiplexing",
 ]
 
 CORE_VERSION = 1
@@ -169,11 +171,37 @@ def _parse_certificate(text: str) -> bytes | None:
 def _parse_multiplex(text: str) -> bool | None:
     if not text:
         return None
-    if text not in _BOOLEANS:
+    said_so = parse_boolean(text)
+    if said_so is None:
+        said = quote_text(text, mark='"')
         raise HandshakeError(
-            f"{quote_text(text)} is not a boolean for gRPC broker multiplexing support", field="multiplex"
+            f"error parsing {said} as a boolean for gRPC broker multiplexing support",
+            field="multiplex",
         )
-    return _BOOLEANS[text]
+    return said_so
+
+
+def parse_boolean(text: str) -> bool | None:
+    """Return what Go's strconv.ParseBool does; None where it fails."""
+    return _BOOLEANS.get(text)
+
+
+def require_multiplexing(handshake: Handshake) -> None:
+    """Refuse a plugin that cannot multiplex, for a host that asked it to.
+
+    Raises:
+        HandshakeError: it cannot, or does not say.
+    """
+    if not handshake.multiplex:
+        raise HandshakeError(
+            "client requested gRPC broker multiplexing but plugin does not support the feature",
+            field="multiplex",
+            hint=(
+                "for Go plugins, update the github.com/hashicorp/go-plugin dependency and recompile"
+                if handshake.multiplex is None
+                else "leave `multiplex` off for this plugin"
+            ),
+        )
 
 
 def _too_long(line: bytes) -> HandshakeError:

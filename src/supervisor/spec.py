@@ -15,6 +15,7 @@ from typing import TypeVar
 from supervisor.errors import ConfigurationError
 from supervisor.policy import RestartPolicy, Strategy
 from supervisor.records import Level
+from supervisor.tls import TlsContexts, TlsFiles
 
 __all__ = [
     "HealthProbe",
@@ -110,6 +111,7 @@ class Limits:
     Attributes:
         message_size: bytes of one gRPC message, either direction.
         calls_in_flight: calls under way at once; more wait.
+        broker_connections: services offered to it and connections to services that it offers, at once, together.
         log_line: bytes of one line on stderr or stdout; longer ones are cut and marked.
         log_backlog: bytes of log lines waiting to be parsed; more are dropped and counted.
         stderr_tail: lines of stderr kept for the exit report.
@@ -117,12 +119,15 @@ class Limits:
 
     message_size: int = 64 * 1024 * 1024
     calls_in_flight: int = 10_000
+    broker_connections: int = 1_000
     log_line: int = 64 * 1024
     log_backlog: int = 1024 * 1024
     stderr_tail: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("message_size", "calls_in_flight", "log_line", "log_backlog", "stderr_tail"):
+        for name in (
+            "message_size", "calls_in_flight", "broker_connections", "log_line", "log_backlog", "stderr_tail",
+        ):  # fmt: skip
             _require(getattr(self, name) > 0, f"limit {name} must be positive")
 
 
@@ -158,6 +163,11 @@ class PluginSpec:
         idempotent: methods as `/package.Service/Method` that may be sent again when the plugin died under them.
         log_level: the level, by name, from which the plugin sends its log records.
         escalate: giving up on this plugin ends the supervisor too.
+        auto_mtls: speak TLS with certificates that both sides make for one life, as go-plugin's AutoMTLS does. The
+            plugin must know it; a unix socket in a private directory is safe without.
+        tls: speak TLS with certificates of the application's; wins over `auto_mtls`.
+        insecure: accept a plugin that listens on TCP without TLS, where every user of the machine can connect.
+        multiplex: carry all its connections on one, as go-plugin's GRPCBrokerMultiplex does. The plugin must know it.
     """
 
     name: str
@@ -180,6 +190,10 @@ class PluginSpec:
     idempotent: frozenset[str] = frozenset()
     log_level: str = "info"
     escalate: bool = False
+    auto_mtls: bool = False
+    tls: TlsFiles | TlsContexts | None = None
+    insecure: bool = False
+    multiplex: bool = False
 
     def __post_init__(self) -> None:
         name = self.name
@@ -221,6 +235,12 @@ class PluginSpec:
             self.call_timeout is None or self.call_timeout > 0,
             f"call_timeout must be positive, got {self.call_timeout}",
             plugin=name,
+        )
+        _require(
+            not isinstance(self.tls, TlsContexts) or self.tls.client is not None,
+            "tls has no context for a client",
+            plugin=name,
+            hint="the host is the one that connects",
         )
         for method in self.idempotent:
             _require(

@@ -15,6 +15,8 @@
 `/test.Stream/Follow` streams: one answer for a start, then none for ever (`hang`), so many (a number), or so large
 ones for ever (`endless:BYTES`).
 
+It listens on `--network`, and speaks TLS with `--tls CERTIFICATE KEY AUTHORITY`.
+
 With `--history FILE` each request's key is appended to the file, and is on its way to disk before anything happens.
 """
 
@@ -37,6 +39,7 @@ from grpclib.const import Cardinality, Handler  # noqa: E402  # after the path t
 from kv_proto import Empty, GetRequest, GetResponse, KvBase, PutRequest  # noqa: E402
 
 from supervisor.sdk import serve  # noqa: E402
+from supervisor.tls import TlsFiles  # noqa: E402
 
 FOLLOW = "/test.Stream/Follow"
 
@@ -125,6 +128,12 @@ def start_family() -> bytes:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--history")
+    parser.add_argument("--network", default="unix")
+    parser.add_argument("--tls", nargs=3)
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    serve(Kv(arguments.history), Stream())
+    tls = None
+    if arguments.tls:
+        certificate, key, authority = arguments.tls
+        tls = TlsFiles(certificate=certificate, key=key, authority=authority)
+    serve(Kv(arguments.history), Stream(), network=arguments.network, tls=tls)

@@ -82,7 +82,9 @@ async def test_row_9_nobody_listens_on_tcp(supervise: Supervise, evil: MakeSpec)
     """The same for a port that is closed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    async with supervise(evil("print", f"1|1|tcp|127.0.0.1:{port}|grpc", "hang", restart=ONCE)) as supervisor:
+    async with supervise(
+        evil("print", f"1|1|tcp|127.0.0.1:{port}|grpc", "hang", restart=ONCE, insecure=True)
+    ) as supervisor:
         report = await exit_of(supervisor)
     assert isinstance(report.error, ConnectError)
     assert report.reason is ExitReason.CONNECT
@@ -123,7 +125,7 @@ async def test_row_10_listener_that_is_no_plugin(supervise: Supervise, evil: Mak
 async def test_row_10_on_tcp(supervise: Supervise, evil: MakeSpec) -> None:
     """A silent port is given up on at connect_timeout too."""
     deeds = ("listen-tcp", "print", "1|1|tcp|{tcp}|grpc", "accept", "hang")
-    async with supervise(evil(*deeds, connect_timeout=0.2, restart=ONCE)) as supervisor:
+    async with supervise(evil(*deeds, connect_timeout=0.2, restart=ONCE, insecure=True)) as supervisor:
         report = await exit_of(supervisor)
     assert isinstance(report.error, ConnectError)
     assert report.uptime <= 0.2 + 0.5 + 0.3  # the start of an interpreter is on top

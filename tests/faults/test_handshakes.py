@@ -164,7 +164,7 @@ BAD_FIELDS = {
 
 @pytest.mark.parametrize("line", BAD_FIELDS, ids=lambda line: line[:40])
 async def test_row_7_wrong_field_is_named(supervise: Supervise, evil: MakeSpec, line: str) -> None:
-    """Each wrong field ends the start at once with an error that names the field; a wrong version or protocol is not tried again."""
+    """Each wrong field ends the start at once with an error that names the field; what the plugin speaks is not tried again."""
     escaped = "".join(c if c.isascii() else "".join(f"\\x{b:02x}" for b in c.encode()) for c in line)
     async with supervise(evil("print", escaped, "hang", restart=ONCE)) as supervisor:
         report = await exit_of(supervisor)
@@ -172,7 +172,8 @@ async def test_row_7_wrong_field_is_named(supervise: Supervise, evil: MakeSpec, 
         await until(lambda: plugin.state.at_rest, supervisor)
         assert isinstance(report.error, HandshakeError)
         assert report.error.field == BAD_FIELDS[line]
-        unmendable = isinstance(report.error, VersionMismatchError) or report.error.field == "protocol"
+        unmendable = isinstance(report.error, VersionMismatchError)
+        unmendable |= report.error.field in {"protocol", "certificate", "network", "multiplex"}
         assert (plugin.state is State.FAILED) is unmendable
         assert len(str(report.error)) < 1000
 

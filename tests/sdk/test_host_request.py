@@ -11,7 +11,17 @@ from supervisor.sdk.host_request import HostRequest, parse_level, read_environme
 def test_an_old_host_says_nothing() -> None:
     """No variable is required, and an empty one is as good as none."""
     assert read_environment({}) == HostRequest()
-    names = ("PROTOCOL_VERSIONS", "UNIX_SOCKET_DIR", "UNIX_SOCKET_GROUP", "MIN_PORT", "MAX_PORT", "LOG_LEVEL")
+    names = (
+        "PROTOCOL_VERSIONS",
+        "UNIX_SOCKET_DIR",
+        "UNIX_SOCKET_GROUP",
+        "MIN_PORT",
+        "MAX_PORT",
+        "LOG_LEVEL",
+        "CLIENT_CERT",
+        "MULTIPLEX_GRPC",
+        "HOST_SERVICES",
+    )
     assert read_environment({f"PLUGIN_{name}": "" for name in names}) == HostRequest()
 
 
@@ -25,8 +35,10 @@ def test_every_variable() -> None:
             "PLUGIN_MIN_PORT": "10000",
             "PLUGIN_MAX_PORT": "25000",
             "PLUGIN_MULTIPLEX_GRPC": "false",
+            "PLUGIN_HOST_SERVICES": "1",
             "PLUGIN_LIFELINE": "stdin",
             "PLUGIN_LOG_LEVEL": "30",
+            "PLUGIN_CLIENT_CERT": "-----BEGIN CERTIFICATE-----",
         }
     ) == HostRequest(
         versions="3,1",
@@ -34,9 +46,22 @@ def test_every_variable() -> None:
         socket_group="staff",
         ports=(10000, 25000),
         multiplex_asked=True,
+        host_services=1,
         lifeline=True,
         log_level=30,
+        client_certificate="-----BEGIN CERTIFICATE-----",
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "asked", "meant"),
+    [("true", True, True), ("1", True, True), ("false", True, False), ("maybe", True, False), ("", False, False)],
+)
+def test_asking_about_multiplexing_is_not_asking_for_it(value: str, asked: bool, meant: bool) -> None:
+    """Any value has the plugin say whether it can; only one that is true to Go has it do so."""
+    request = read_environment({"PLUGIN_MULTIPLEX_GRPC": value})
+
+    assert (request.multiplex_asked, request.multiplex) == (asked, meant)
 
 
 @pytest.mark.parametrize(
@@ -56,11 +81,13 @@ def test_levels_are_names_or_numbers(level: str | int | None, number: int | None
         ("PLUGIN_MAX_PORT", "-1"),
         ("PLUGIN_MIN_PORT", "\u0661"),
         ("PLUGIN_MIN_PORT", "10"),
-        ("PLUGIN_CLIENT_CERT", "-----BEGIN CERTIFICATE-----"),
+        ("PLUGIN_HOST_SERVICES", "audit"),
+        ("PLUGIN_HOST_SERVICES", "0"),
+        ("PLUGIN_HOST_SERVICES", str(2**32)),
     ],
 )
 def test_a_variable_that_cannot_work_is_named(name: str, value: str) -> None:
-    """A bad port, an empty range, and what this version does not speak."""
+    """A bad port, an empty range, and an id that no broker gives out."""
     with pytest.raises(ConfigurationError) as error:
         read_environment({name: value})
     assert error.value.key == name

@@ -73,17 +73,9 @@ async def test_it_speaks_the_highest_common_version(start: Start, offered: str, 
     assert await host.call() == {1: "one 1", 2: "two 2"}[spoken]
 
 
-async def test_a_host_that_asks_about_multiplexing_is_told_no(start: Start) -> None:
+async def test_a_host_that_asks_about_multiplexing_is_told_yes(start: Start) -> None:
     """The seventh field appears only when asked for."""
-    assert start(PLUGIN_MULTIPLEX_GRPC="true").handshake.multiplex is False
-
-
-async def test_a_host_that_asks_for_tls_is_refused_at_once(start: Start) -> None:
-    """AutoMTLS is not spoken: better a clear line now than a connection that never works."""
-    host = start(PLUGIN_CLIENT_CERT="-----BEGIN CERTIFICATE-----")
-    event = await host.stderr_event("AutoMTLS")
-    assert event["@level"] == "error"
-    assert await host.wait() == 1
+    assert start(PLUGIN_MULTIPLEX_GRPC="true").handshake.multiplex is True
 
 
 async def test_without_a_directory_it_makes_a_private_one(start: Start, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from supervisor.config.checking import Place, check_table
-from supervisor.config.tables import ConfigFile, HealthTable, PluginTable, RestartTable, Table
+from supervisor.config.tables import ConfigFile, HealthTable, PluginTable, RestartTable, Table, TlsTable
 from supervisor.errors import ConfigurationError
 from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy
 from supervisor.spec import HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, SupervisorSpec
+from supervisor.tls import TlsFiles
 
 __all__ = ["load_config", "parse_config"]
 
@@ -127,7 +128,18 @@ def _build_plugin(name: str, table: PluginTable, place: Place, folder: Path, pyt
             "limits": _build_from(place / "limits", Limits, table.limits),
             "call_timeout": None if table.call_timeout == "none" else table.call_timeout,
             "idempotent": frozenset(table.idempotent),
+            "tls": _build_tls(table.tls, place / "tls", folder) if table.tls else None,
         },
+    )
+
+
+def _build_tls(table: TlsTable, place: Place, folder: Path) -> TlsFiles:
+    paths = {name: getattr(table, name) for name in ("certificate", "key", "authority")}
+    return _build(
+        place,
+        TlsFiles,
+        server_name=table.server_name,
+        **{name: str(folder / path) if path else "" for name, path in paths.items()},
     )
 
 

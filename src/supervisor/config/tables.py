@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from supervisor.policy import Backoff, RestartIntensity, RestartPolicy, Strategy
 from supervisor.spec import HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, WhileRestarting
+from supervisor.tls import SERVER_NAME
 
 __all__ = [
     "BackoffTable",
@@ -26,6 +27,7 @@ __all__ = [
     "StopTable",
     "SupervisorTable",
     "Table",
+    "TlsTable",
 ]
 
 RestartType = Literal["permanent", "transient", "temporary", "always", "on-failure", "never"]
@@ -106,9 +108,21 @@ class LimitsTable(Table, frozen=True):
 
     message_size: Annotated[int, Meta(gt=0, description="Bytes of one gRPC message.")] = _LIMITS.message_size
     calls_in_flight: Annotated[int, Meta(gt=0, description="Calls under way at once.")] = _LIMITS.calls_in_flight
+    broker_connections: Annotated[int, Meta(gt=0, description="Brokered services and connections at once.")] = (
+        _LIMITS.broker_connections
+    )
     log_line: Annotated[int, Meta(gt=0, description="Bytes of one line of output.")] = _LIMITS.log_line
     log_backlog: Annotated[int, Meta(gt=0, description="Bytes of output waiting to be read.")] = _LIMITS.log_backlog
     stderr_tail: Annotated[int, Meta(gt=0, description="Lines of stderr in the exit report.")] = _LIMITS.stderr_tail
+
+
+class TlsTable(Table, frozen=True):
+    """Certificates of the application's own; PEM files, from this file's folder."""
+
+    certificate: Annotated[str, Meta(description="The host's certificate.")] = ""
+    key: Annotated[str, Meta(description="Its private key, without a password.")] = ""
+    authority: Annotated[str, Meta(description="Who signs the plugin's certificate.")] = ""
+    server_name: Annotated[str, Meta(description="The name in the plugin's certificate.")] = SERVER_NAME
 
 
 class DefaultsTable(Table, frozen=True):
@@ -150,6 +164,14 @@ class DefaultsTable(Table, frozen=True):
     ] = ()
     log_level: Annotated[LevelName, Meta(description="The level from which it sends its log records.")] = "info"
     escalate: Annotated[bool, Meta(description="Giving up on it ends the supervisor too.")] = _PLUGIN.escalate
+    auto_mtls: Annotated[
+        bool, Meta(description="Speak TLS with certificates that both sides make for each life (go-plugin's AutoMTLS).")
+    ] = _PLUGIN.auto_mtls
+    tls: Annotated[TlsTable | None, Meta(description="Speak TLS with these certificates; wins over auto_mtls.")] = None
+    insecure: Annotated[bool, Meta(description="Accept that it listens on TCP without TLS.")] = _PLUGIN.insecure
+    multiplex: Annotated[
+        bool, Meta(description="Carry all its connections on one (go-plugin's GRPCBrokerMultiplex).")
+    ] = _PLUGIN.multiplex
 
 
 class PluginTable(DefaultsTable, frozen=True, kw_only=True):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,17 +21,20 @@ from supervisor.errors import (
     TransportError,
 )
 from supervisor.events import Event, HandshakeDone, InstanceLaunched, LogsDropped, NoticeRaised, ProbeMissed, StopRung
-from supervisor.handshake import Handshake, HandshakeReader, format_versions
+from supervisor.handshake import Handshake, HandshakeReader, format_versions, require_multiplexing
+from supervisor.host.connections import Connections
 from supervisor.host.hearing import Hearing
 from supervisor.host.ladder import Rung, climb
 from supervisor.host.probe import await_serving, watch_health
+from supervisor.host.security import Security
 from supervisor.lifecycle import Signal
 from supervisor.outcome import ExitReason, ExitReport, ExitStatus
 from supervisor.records import LogRecord, LogSource
 from supervisor.services import controller
+from supervisor.services.broker import HOST_SERVICES
 from supervisor.spec import PluginSpec
+from supervisor.tls import TlsContexts
 from supervisor.transport.channel import Channel
-from supervisor.transport.dial import dial
 
 __all__ = ["Instance"]
 
@@ -63,6 +66,7 @@ class Instance:
         move: told what happens, as the lifecycle's signals.
         emit: told what happens, as events.
         on_record: told what it says.
+        services: what it may call; offered to it under the broker's id `HOST_SERVICES`.
     """
 
     def __init__(
@@ -75,11 +79,14 @@ class Instance:
         move: Callable[[Signal], None],
         emit: Callable[[Event], None],
         on_record: Callable[[LogRecord], None],
+        services: Sequence[Any] = (),
     ) -> None:
         self.spec = spec
         self.generation = generation
         self.channel: Channel | None = None
+        self.connections: Connections | None = None
         self.version: int | None = None
+        self.tls: TlsContexts | None = None
         self.exited = anyio.Event()
         self.in_flight = 0
         self._runner = runner
@@ -88,6 +95,8 @@ class Instance:
         self._emit_event = emit
         self._hearing = Hearing(spec.limits, log_level=log_level, on_record=on_record, on_dropped=self._note_dropped)
         self._process: LaunchedProcess | None = None
+        self._security = Security(spec)
+        self._services = tuple(services)
         self._life = anyio.CancelScope()
         self._has_health = False
         self._idle = anyio.Event()
@@ -191,8 +200,8 @@ class Instance:
         finally:
             # Synchronous, so that it also works when a second cancellation cut the ladder short.
             process.kill_tree()
-            if self.channel is not None:
-                self.channel.close()
+            if self.connections is not None:
+                self.connections.abort()
             process.close()
             self.exited.set()  # a cancellation ended the wait for the kernel too; calls need not wait for its word
         return self.report()
@@ -226,11 +235,18 @@ class Instance:
         handshake = await self._read_handshake(process, readers)
         address = process.check_address(handshake.address)
         self.version = handshake.version
+        if self.spec.multiplex:
+            require_multiplexing(handshake)
+        self.tls = self._security.settle(handshake.certificate, address)
         self._emit(HandshakeDone, version=handshake.version, address=str(address))
-        self.channel = channel = await dial(
-            address, timeout=self.spec.connect_timeout, limits=self.spec.limits, check_peer=process.check_peer
+        self.connections = connections = await Connections.open(
+            process, address, spec=self.spec, generation=self.generation, tls=self.tls
         )
+        self.channel = channel = connections.channel
+        readers.start_soon(connections.follow_broker)
         self._hearing.hear_streams(readers, channel)
+        if self._services:
+            await connections.publish(self._services)
         if self.spec.health is not None:
             self._has_health = await await_serving(channel, self.spec.health)
             if not self._has_health:
@@ -267,9 +283,9 @@ class Instance:
         self._idle.set()
         if self._reason is not ExitReason.UNKILLABLE:  # that was an exit already
             self._move(Signal.EXIT)
-        if self.channel is not None:
+        if self.connections is not None:
             # A grandchild may hold the other end open: what waits for an answer must not wait for that.
-            self.channel.close()
+            self.connections.abort()
 
     async def _await_loss(self, channel: Channel) -> None:
         await channel.lost.wait()
@@ -341,6 +357,9 @@ class Instance:
             self.spec.cookie.key: self.spec.cookie.value,
             "PLUGIN_PROTOCOL_VERSIONS": format_versions(self.spec.versions),
             "PLUGIN_LOG_LEVEL": str(self._log_level),
+            **self._security.variables(),
+            **({"PLUGIN_MULTIPLEX_GRPC": "true"} if self.spec.multiplex else {}),
+            **({"PLUGIN_HOST_SERVICES": str(HOST_SERVICES)} if self._services else {}),
         }
 
     def _emit(self, kind: Callable[..., Event], **fields: object) -> None:

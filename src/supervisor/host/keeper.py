@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
@@ -52,6 +52,7 @@ class Keeper:
         dice: Callable[[], float],
         on_restart: Callable[[str], None],
         on_give_up: Callable[[PluginSpec, str], None],
+        services: Sequence[Any] = (),
     ) -> None:
         self.spec = spec
         self.state = State.PENDING
@@ -66,6 +67,7 @@ class Keeper:
         self._dice = dice
         self._on_restart = on_restart
         self._on_give_up = on_give_up
+        self._services = services
         self._history = History()
         self._wanted = True
         self._retired = False
@@ -270,6 +272,7 @@ class Keeper:
             move=self._move,
             emit=self._hub.emit,
             on_record=self._take_record,
+            services=self._services,
         )
         self._move(Signal.START)
         try:
@@ -365,7 +368,7 @@ class Keeper:
 def _beyond_restart(report: ExitReport) -> str | None:
     """Say why no restart can mend this exit, or return None when one may."""
     match report.error:
-        case VersionMismatchError() | HandshakeError(field="protocol"):
+        case VersionMismatchError() | HandshakeError(field="protocol" | "certificate" | "network" | "multiplex"):
             return str(report.error)
         case LaunchError(errno=number) if number is not None and number not in _MENDABLE:
             return str(report.error)

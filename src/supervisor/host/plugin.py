@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from supervisor.host.call import PluginChannel
+from supervisor.host.connections import Connections
 from supervisor.host.feed import Subscription
 from supervisor.host.keeper import Keeper
 from supervisor.lifecycle import State
 from supervisor.outcome import ExitReport
 from supervisor.records import Level, LogRecord
+from supervisor.services.broker import Broker, Dialling, Offering
 from supervisor.spec import PluginSpec
+from supervisor.transport.channel import Channel
 
 __all__ = ["Plugin"]
+
+StubT = TypeVar("StubT")
 
 
 class Plugin:
@@ -120,6 +129,45 @@ class Plugin:
         self._keeper.order_restart()
         await self._keeper.wait_begun(after=before)
         await self._keeper.wait_ready(patient=True)
+
+    def offer(self, *services: Any) -> Offering:
+        """Offer servicers to this life, to be passed in a call: `async with plugin.offer(Adder()) as service_id`.
+
+        go-plugin's way to pass an implementation as an argument; the plugin dials the id. Entered, they are offered
+        until the end of the block, where calls that are under way are cut; awaited, until this life ends. Waits for
+        the plugin as a call would.
+
+        Awaiting or entering it raises:
+            BrokerError: the plugin has no broker, or as much is offered and connected as `limits` allow.
+            PluginUnavailableError: there is no life to offer them to.
+        """
+
+        async def publish() -> tuple[Broker, int]:
+            return await (await self._connections()).publish(services)
+
+        return Offering(publish)
+
+    def dial(self, service_id: int, stub: Callable[[Any], StubT]) -> Dialling[StubT]:
+        """Connect to a service that this life offers: `adder = await plugin.dial(id, AdderStub)`, or `async with`.
+
+        Awaited, it is connected until the plugin withdraws the service or this life ends; entered, until the end of
+        the block. Calls on the stub fail with `ConnectionLostError` then, and have no deadline but their own.
+
+        Awaiting or entering it raises:
+            BrokerError: nobody offers the id (go-plugin waits five seconds for it), or there is no broker.
+            ConnectError: nobody is there.
+            PluginUnavailableError: there is no life to dial.
+        """
+
+        async def connect() -> Channel:
+            return await (await self._connections()).connect(service_id)
+
+        return Dialling(connect, stub)
+
+    async def _connections(self) -> Connections:
+        instance = await PluginChannel(self._keeper).wait_ready()
+        assert instance.connections is not None
+        return instance.connections
 
     def set_log_level(self, level: int | str) -> None:
         """Have it send log records from `level` on, in this life and the next ones.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import anyio
 
@@ -31,7 +31,11 @@ class Running:
     """
 
     def __init__(
-        self, spec: SupervisorSpec, observers: Sequence[Observer] | None, runner: Callable[[], Runner] | None
+        self,
+        spec: SupervisorSpec,
+        observers: Sequence[Observer] | None,
+        runner: Callable[[], Runner] | None,
+        services: Mapping[str, Sequence[Any]],
     ) -> None:
         self.hub = Hub(_default_observers() if observers is None else observers)
         self.ended = anyio.Event()
@@ -49,6 +53,7 @@ class Running:
                 dice=random.random,
                 on_restart=self._restart_affected,
                 on_give_up=self._give_up,
+                services=services.get(plugin.name, ()),
             )
             for plugin in spec.plugins
         }

@@ -31,6 +31,9 @@ __all__ = ["Supervisor"]
 
 StubT = TypeVar("StubT")
 
+Services = Sequence[Any] | Mapping[str, Sequence[Any]]
+"""Servicers for all plugins, or for some by name."""
+
 
 class Supervisor:
     """Runs plugins while it is entered, and hands out stubs that survive their restarts.
@@ -45,6 +48,8 @@ class Supervisor:
         strategy: who else restarts when one of them does.
         observers: who is told of events and log records; structlog when None.
         runner: where plugins run; subprocesses when None.
+        services: servicers that the plugins may call, each plugin all of them; or by the plugin's name, and then those
+            that are not named get none. Without, plugins cannot call the host.
     """
 
     def __init__(
@@ -54,15 +59,19 @@ class Supervisor:
         strategy: Strategy = Strategy.ONE_FOR_ONE,
         observers: Sequence[Observer] | None = None,
         runner: Callable[[], Runner] | None = None,
+        services: Services = (),
     ) -> None:
         self.spec = SupervisorSpec(plugins=tuple(plugins), strategy=strategy)
         self._observers = observers
         self._runner_factory = runner
+        self._services = _by_plugin(services, self.spec)
         self._run: Running | None = None
 
     @classmethod
-    def from_config(cls, path: str | os.PathLike[str], *, observers: Sequence[Observer] | None = None) -> Supervisor:
-        """Read the plugins from a TOML file.
+    def from_config(
+        cls, path: str | os.PathLike[str], *, observers: Sequence[Observer] | None = None, services: Services = ()
+    ) -> Supervisor:
+        """Read the plugins from a TOML file; what else there is to say is said as to the constructor.
 
         Raises:
             ConfigurationError: names file, table and key, what was found and what is allowed.
@@ -70,7 +79,7 @@ class Supervisor:
         from supervisor.config import load_config  # noqa: PLC0415  # msgspec is loaded only where there is a file
 
         spec = load_config(path)
-        return cls(spec.plugins, strategy=spec.strategy, observers=observers)
+        return cls(spec.plugins, strategy=spec.strategy, observers=observers, services=services)
 
     def __del__(self) -> None:
         # Set late: a constructor that raised leaves nothing to warn about.
@@ -88,7 +97,7 @@ class Supervisor:
     async def __aenter__(self) -> Self:
         if self._run is not None:
             raise RuntimeError("the supervisor is running already")
-        self._run = run = Running(self.spec, self._observers, self._runner_factory)
+        self._run = run = Running(self.spec, self._observers, self._runner_factory, self._services)
         try:
             await run.start()
         except BaseException:
@@ -226,3 +235,15 @@ class Supervisor:
         if self._run is None:
             raise SupervisorError("the supervisor is not running", hint="use it inside `async with supervisor:`")
         return self._run
+
+
+def _by_plugin(services: Services, spec: SupervisorSpec) -> Mapping[str, Sequence[Any]]:
+    names = [plugin.name for plugin in spec.plugins]
+    if not isinstance(services, Mapping):
+        return dict.fromkeys(names, tuple(services))
+    if unknown := sorted(services.keys() - set(names)):
+        raise ConfigurationError(
+            f"services for {', '.join(map(repr, unknown))}, which no plugin is named",
+            hint=f"the plugins are: {', '.join(names) or 'none'}",
+        )
+    return {name: tuple(chosen) for name, chosen in services.items()}

@@ -29,7 +29,7 @@ from socket import AF_UNIX, socket
 
 from anyio.lowlevel import checkpoint
 
-from supervisor.address import Address
+from supervisor.address import Address, UnixAddress
 from supervisor.errors import HandshakeError, LaunchError
 from supervisor.outcome import ExitStatus
 from supervisor.runners import lineage
@@ -250,14 +250,18 @@ class SubprocessProcess:
         """
         return check_announced(address, directory=self._directory, in_tree=self._in_tree)
 
+    def new_address(self) -> Address:
+        """Return the address of a socket in the instance's private directory."""
+        return UnixAddress(f"{self._directory}/host{secrets.token_hex(4)}")
+
     def check_peer(self, connected: socket) -> None:
-        """Make sure that the listener behind a connected unix socket is of this tree. Other families pass.
+        """Make sure that the other end of a connected unix socket is of this tree. Other families pass.
 
         Raises:
             HandshakeError: it is not.
         """
         if connected.family == AF_UNIX and sys.platform == "linux" and not self._in_tree(listener_pid(connected)):
-            raise HandshakeError("the listener is not part of the plugin", field="address")
+            raise HandshakeError("the other end is not part of the plugin", field="address")
 
     def close(self) -> None:
         """Kill what still runs, release descriptors and the runtime directory. Synchronous and idempotent."""

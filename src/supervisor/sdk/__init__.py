@@ -10,5 +10,16 @@ from __future__ import annotations
 from supervisor.sdk.context import PluginContext, current
 from supervisor.sdk.negotiation import Servicer
 from supervisor.sdk.serving import serve, serve_async
+from supervisor.services.byte_streams import ByteReader, ByteSink, ByteSource, ByteWriter
 
-__all__ = ["PluginContext", "Servicer", "current", "serve", "serve_async"]
+__all__ = [
+    "ByteReader",
+    "ByteSink",
+    "ByteSource",
+    "ByteWriter",
+    "PluginContext",
+    "Servicer",
+    "current",
+    "serve",
+    "serve_async",
+]

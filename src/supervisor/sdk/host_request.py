@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from supervisor.errors import ConfigurationError
+from supervisor.handshake import parse_boolean
 from supervisor.records import Level
 
 __all__ = ["HostRequest", "parse_level", "read_environment"]
 
 _MAX_PORT = 65535
+_IDS = 2**32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +24,12 @@ class HostRequest:
         socket_directory: where sockets are to be created; None leaves it to the plugin.
         socket_group: the group, by name or number, that may connect to them.
         ports: the first and last TCP port to try; (0, 0) for any.
-        multiplex_asked: whether the host wants to hear whether broker connections can be multiplexed.
+        multiplex_asked: whether the host wants to hear whether connections can be multiplexed.
+        multiplex: whether they are to be.
+        host_services: the broker's id of the services that the host offers; None when it offers none.
         lifeline: whether the end of stdin means that the host is gone.
         log_level: stdlib logging's number from which records are wanted; None when the host did not say.
+        client_certificate: the host's certificate as PEM, when it asks for AutoMTLS.
     """
 
     versions: str = ""
@@ -32,22 +37,19 @@ class HostRequest:
     socket_group: str | None = None
     ports: tuple[int, int] = (0, 0)
     multiplex_asked: bool = False
+    multiplex: bool = False
+    host_services: int | None = None
     lifeline: bool = False
     log_level: int | None = None
+    client_certificate: str | None = None
 
 
 def read_environment(environment: Mapping[str, str]) -> HostRequest:
     """Parse the variables that go-plugin's hosts and ours set.
 
     Raises:
-        ConfigurationError: a variable is wrong, or asks for what this library does not do.
+        ConfigurationError: a variable is wrong.
     """
-    if environment.get("PLUGIN_CLIENT_CERT"):
-        raise ConfigurationError(
-            "the host asks for AutoMTLS, which this version of the library does not speak",
-            key="PLUGIN_CLIENT_CERT",
-            hint="switch AutoMTLS off in the host",
-        )
     lowest = _read_port(environment, "PLUGIN_MIN_PORT")
     highest = _read_port(environment, "PLUGIN_MAX_PORT")
     if lowest > highest:
@@ -61,8 +63,11 @@ def read_environment(environment: Mapping[str, str]) -> HostRequest:
         socket_group=environment.get("PLUGIN_UNIX_SOCKET_GROUP") or None,
         ports=(lowest, highest),
         multiplex_asked=bool(environment.get("PLUGIN_MULTIPLEX_GRPC")),
+        multiplex=parse_boolean(environment.get("PLUGIN_MULTIPLEX_GRPC", "")) or False,
+        host_services=_read_id(environment, "PLUGIN_HOST_SERVICES"),
         lifeline=environment.get("PLUGIN_LIFELINE") == "stdin",
         log_level=parse_level(environment.get("PLUGIN_LOG_LEVEL", "")),
+        client_certificate=environment.get("PLUGIN_CLIENT_CERT") or None,
     )
 
 
@@ -73,6 +78,13 @@ def parse_level(level: str | int | None) -> int | None:
     if level.isascii() and level.isdigit():
         return int(level[:4])
     return Level.from_name(level)
+
+
+def _read_id(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name) or ""
+    if text and not (text.isascii() and text.isdigit() and 0 < int(text[:11]) < _IDS):
+        raise ConfigurationError(f"couldn't get value from {name}: {text!r} is not a broker's id", key=name)
+    return int(text) if text else None
 
 
 def _read_port(environment: Mapping[str, str], name: str) -> int:

@@ -40,8 +40,8 @@ class Listener:
             with suppress(OSError):
                 Path(self.address.path).unlink()
         if self.own_directory is not None:
-            with suppress(OSError):
-                self.own_directory.rmdir()
+            # With the sockets of brokered services, when the host is gone and there is no time to withdraw them.
+            shutil.rmtree(self.own_directory, ignore_errors=True)
 
 
 def bind_listener(request: HostRequest, network: str) -> Listener:

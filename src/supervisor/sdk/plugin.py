@@ -11,19 +11,25 @@ from typing import Final
 
 from grpclib.events import RecvRequest, listen
 
+from supervisor.address import TcpAddress
+from supervisor.errors import TransportError
 from supervisor.handshake import format_handshake
 from supervisor.records import Level
 from supervisor.sdk.calls import CallCounter
 from supervisor.sdk.context import PluginContext, enter
 from supervisor.sdk.descriptors import StderrWriter, claim_stdin
+from supervisor.sdk.doors import Doors
 from supervisor.sdk.hooks import stop_on_sigterm
 from supervisor.sdk.host_request import HostRequest
+from supervisor.sdk.host_services import HostServices
 from supervisor.sdk.lifeline import watch_lifeline
 from supervisor.sdk.listener import Listener
 from supervisor.sdk.log_sink import LogSink
 from supervisor.sdk.negotiation import Servicer
+from supervisor.sdk.security import Security
 from supervisor.sdk.standard_output import StreamedOutput, replace_stdout
 from supervisor.sdk.tracebacks import describe_exception
+from supervisor.services.broker_stream import BrokerService, ConnInfoStream
 from supervisor.services.controller import ControllerService
 from supervisor.services.health import PLUGIN_SERVICE, HealthService
 from supervisor.services.logs import LogService
@@ -44,53 +50,90 @@ class Plugin:
     """One run of the plugin: the framework's services beside the author's, from the handshake to the last record."""
 
     def __init__(
-        self, version: int, services: Sequence[Servicer], *, sink: LogSink, stderr: StderrWriter, limits: Limits
+        self,
+        version: int,
+        services: Sequence[Servicer],
+        *,
+        sink: LogSink,
+        stderr: StderrWriter,
+        limits: Limits,
+        security: Security,
     ) -> None:
         self._version = version
+        self._security = security
         self._sink = sink
         self._stderr = stderr
         self._stopping = asyncio.Event()
         self._health = HealthService()
         self._stdio = StdioService()
         self._logs = LogService(sink.buffer, on_level=sink.set_level, on_unfollowed=self._spill_soon)
-        own: list[Servicer] = [self._health, ControllerService(self._stopping.set), self._stdio, self._logs]
+        self._infos = ConnInfoStream()
+        self._broker_stream = BrokerService(self._infos)
+        controller = ControllerService(self._stopping.set)
+        own: list[Servicer] = [self._health, controller, self._stdio, self._logs, self._broker_stream]
         self._calls = CallCounter({route for service in own for route in service.__mapping__()})
+        self._limits = limits
         self._server = Server([*own, *services], limits=limits, on_error=self._log_error)
         listen(self._server, RecvRequest, self._calls.on_request)
         replace_stdout(StreamedOutput(lambda data: self._stdio.write(STDOUT, data), stderr.write))
 
     async def run(self, listener: Listener, request: HostRequest, stdout: int, grace: float) -> None:
         """Serve until asked to stop, then stop in order."""
+        doors = self._make_doors(listener, request)
         # Before the server starts: the tasks of its calls inherit the context.
-        enter(PluginContext(version=self._version, health=self._health, sink=self._sink, stop=self._stopping.set))
+        enter(
+            PluginContext(
+                version=self._version,
+                health=self._health,
+                sink=self._sink,
+                stop=self._stopping.set,
+                broker=doors.broker,
+                host_services=HostServices(doors.broker, request.host_services),
+            )
+        )
         if request.lifeline:
             watch_lifeline(claim_stdin(), listener.remove)
         stop_on_sigterm(self._stopping.set)
         try:
-            await self._server.start(listener.socket)
+            self._warn_of_open_port(listener)
+            await doors.open(on_deserted=self._stopping.set)
             line = format_handshake(
                 version=self._version,
                 address=listener.address,
-                # The host fails with a clear message, which it could not if it were not told.
-                multiplex=False if request.multiplex_asked else None,
+                certificate=self._security.certificate,
+                multiplex=True if request.multiplex_asked else None,
             )
             os.write(stdout, line.encode())
             await self._stopping.wait()
         finally:
-            await self._stop(grace)
+            await self._stop(doors, grace)
 
-    async def _stop(self, grace: float) -> None:
+    def _make_doors(self, listener: Listener, request: HostRequest) -> Doors:
+        return Doors(
+            self._server,
+            listener,
+            request,
+            self._infos,
+            limits=self._limits,
+            tls=self._security.tls,
+            on_error=self._log_error,
+            on_refused=self._log_refusal,
+        )
+
+    async def _stop(self, doors: Doors, grace: float) -> None:
         """Let the calls finish while records and prints still flow, then those, then the connections."""
         self._health.set_serving(PLUGIN_SERVICE, serving=False)
         try:
             await self._calls.drain(grace)
             sys.stdout.flush()
-            for service in (self._logs, self._stdio, self._health):
+            await doors.broker.aclose()
+            for service in (self._logs, self._stdio, self._health, self._broker_stream):
                 service.close()
             await self._server.stop(_STREAMS_GRACE)
         finally:
             # Cancelled for a second time there is no more waiting.
             self._server.close()
+            doors.close()
             self._write_last_words()
 
     def _write_last_words(self) -> None:
@@ -108,6 +151,15 @@ class Plugin:
         """Hand what the host left behind to stderr, a batch at a time, so that calls are served meanwhile."""
         if not self._logs.followed and not self._sink.spill():
             self._spill_soon()
+
+    def _warn_of_open_port(self, listener: Listener) -> None:
+        if self._security.tls is None and isinstance(listener.address, TcpAddress):
+            message = "listening on TCP without TLS: every user of this machine can connect"
+            self._sink.emit(Level.WARNING, message, logger="supervisor.sdk", fields={"address": str(listener.address)})
+
+    def _log_refusal(self, error: TransportError) -> None:
+        """Whoever it was got no further than TLS; the host's owner may want to know."""
+        self._sink.emit(Level.WARNING, "refused a connection", logger="supervisor.sdk", fields={"reason": str(error)})
 
     def _log_error(self, method: str, error: BaseException) -> None:
         """The caller hears only that it failed: exceptions tell secrets, and the log is where they belong."""

@@ -17,8 +17,10 @@ from supervisor.sdk.listener import bind_listener
 from supervisor.sdk.log_sink import LogSink
 from supervisor.sdk.negotiation import Servicer, check_cookie, choose_services
 from supervisor.sdk.plugin import Plugin
+from supervisor.sdk.security import choose_security
 from supervisor.services.logs import LogBuffer
 from supervisor.spec import Limits, MagicCookie
+from supervisor.tls import TlsContexts, TlsFiles
 
 __all__ = ["serve", "serve_async"]
 
@@ -34,6 +36,7 @@ def serve(
     network: str = "unix",
     grace: float = _GRACE,
     limits: Limits | None = None,
+    tls: TlsFiles | TlsContexts | None = None,
 ) -> None:
     """Serve a host; returns when it asked to end, and never returns when it is gone.
 
@@ -50,6 +53,8 @@ def serve(
         network: where to listen, `unix` or `tcp` (on the loopback interface).
         grace: seconds for the calls under way to finish after the host asked to end.
         limits: bounds on messages and calls.
+        tls: speak TLS with certificates of one's own, whatever the host asks for. Without, the plugin speaks TLS when
+            the host asks for AutoMTLS.
 
     Raises:
         ConfigurationError: the arguments or the host's variables cannot work.
@@ -70,6 +75,7 @@ def serve(
             network=network,
             grace=grace,
             limits=limits,
+            tls=tls,
         )
     )
 
@@ -82,6 +88,7 @@ async def serve_async(
     network: str = "unix",
     grace: float = _GRACE,
     limits: Limits | None = None,
+    tls: TlsFiles | TlsContexts | None = None,
 ) -> None:
     """Serve a host inside a running event loop; otherwise as `serve`. Cancelling it stops the plugin in order."""
     check_cookie(cookie or MagicCookie(), os.environ)
@@ -95,7 +102,8 @@ async def serve_async(
     version, chosen = choose_services(services, versions, request.versions)
     if request.log_level is not None:
         sink.set_level(request.log_level)
-    plugin = Plugin(version, chosen, sink=sink, stderr=stderr, limits=limits or Limits())
+    security = choose_security(tls, request.client_certificate)
+    plugin = Plugin(version, chosen, sink=sink, stderr=stderr, limits=limits or Limits(), security=security)
     with ExitStack() as stack:
         listener = bind_listener(request, network)
         stack.callback(listener.remove)

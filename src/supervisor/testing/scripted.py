@@ -12,6 +12,7 @@ if need be:
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import socket
 from collections import deque
@@ -168,6 +169,10 @@ class ScriptedProcess:
     def check_address(self, address: Address) -> Address:
         """Return where the script really listens."""
         return self.address or address
+
+    def new_address(self) -> Address:
+        """Return an address in memory."""
+        return MemoryAddress(f"host of scripted plugin {secrets.token_hex(8)}")
 
     def check_peer(self, connection: socket.socket) -> None:
         """Accept any peer: it is this process."""

@@ -10,15 +10,18 @@ from grpclib.client import Handler
 from grpclib.encoding.base import CodecBase
 
 from supervisor.address import Address, MemoryAddress, TcpAddress
-from supervisor.errors import ConnectError
+from supervisor.errors import ConnectError, ConnectionLostError
 from supervisor.spec import Limits
+from supervisor.tls import TlsContexts
 from supervisor.transport.channel import Channel
 from supervisor.transport.memory import connect_memory
 from supervisor.transport.protocol import WireProtocol, wire_configuration
 from supervisor.transport.sockets import connect_socket
+from supervisor.transport.tls_layer import TlsProtocol
 from supervisor.transport.translate import connect_error
+from supervisor.transport.yamux.connection import Multiplexer
 
-__all__ = ["CheckPeer", "dial"]
+__all__ = ["CheckPeer", "connect_multiplexed", "dial"]
 
 CheckPeer = Callable[[socket.socket], None]
 """Looks at a connected socket (`SO_PEERCRED` ...) before a byte is sent; raises when the peer is not the right one."""
@@ -31,42 +34,87 @@ async def dial(
     limits: Limits | None = None,
     codec: CodecBase | None = None,
     check_peer: CheckPeer | None = None,
+    tls: TlsContexts | None = None,
+    over: Multiplexer | None = None,
 ) -> Channel:
     """Connect to `address` and wait until the peer speaks HTTP/2.
 
     Args:
         address: where the plugin listens.
-        timeout: seconds for all of it: to connect, to receive the peer's settings and its acknowledgement of ours. A
-            peer that accepts and never speaks fails here, and one that speaks and never listens.
+        timeout: seconds for all of it: to connect, for TLS, to receive the peer's settings and its acknowledgement of
+            ours. A peer that accepts and never speaks fails here, and one that speaks and never listens.
         limits: bounds on messages and calls.
         codec: how messages become bytes; the strict one by default.
         check_peer: called with the connected socket; not called for a connection in memory.
+        tls: speak TLS, as the client of these contexts; None for plain text.
+        over: a multiplexed connection to `address`, of which a stream is used instead of a connection of its own.
 
     Raises:
+        CertificateError: one side refuses the other's certificate. Nothing is left open.
         ConnectError: no connection, or not one that speaks HTTP/2. Nothing is left open.
     """
     limits = limits or Limits()
     protocol = WireProtocol(Handler(), wire_configuration(), client_side=True, limit=limits.calls_in_flight)
+    layer = None if tls is None else TlsProtocol(protocol, tls, server_side=False)
     try:
         async with asyncio.timeout(timeout) as scope:
-            await _connect(protocol, address, check_peer)
+            if over is not None:
+                over.open(layer or protocol)
+            else:
+                await _connect(layer or protocol, address, check_peer)
+            if layer is not None:
+                await layer.secured
             await protocol.greeted
     except BaseException as error:
         if hasattr(protocol, "connection"):
             protocol.end("the connection was given up", abrupt=True)
+        elif layer is not None:
+            layer.abort()
         if isinstance(error, TimeoutError) and scope.expired():
+            language = "HTTP/2" if layer is None or hasattr(protocol, "connection") else "TLS"
             raise ConnectError(
-                f"{address} did not speak HTTP/2 within {timeout:g} s",
+                f"{address} did not speak {language} within {timeout:g} s",
                 phase="connect",
                 hint="the plugin may be stopped, or something else listens there",
             ) from error
         if isinstance(error, Exception):
-            raise connect_error(address, error) from error
+            # With TLS 1.3 the peer's refusal of a certificate comes after the handshake; what it says is the better story.
+            ours = connect_error(address, (layer and layer.failure) or error)
+            if layer is None and isinstance(error, ConnectionLostError):
+                # Go's servers hang up on who does not speak TLS, and say nothing.
+                ours.hint = "it may have ended, or demand TLS (auto_mtls or tls)"
+            raise ours from error
         raise
     return Channel(protocol, name=str(address), authority=_authority(address), limits=limits, codec=codec)
 
 
-async def _connect(protocol: WireProtocol, address: Address, check_peer: CheckPeer | None) -> None:
+async def connect_multiplexed(
+    address: Address, *, timeout: float, limit: int, check_peer: CheckPeer | None = None
+) -> Multiplexer:
+    """Connect to `address` for yamux, as its client; nothing is exchanged before the first stream is opened.
+
+    Args:
+        address: where the plugin listens.
+        timeout: seconds to connect.
+        limit: streams open at once.
+        check_peer: called with the connected socket; not called for a connection in memory.
+
+    Raises:
+        ConnectError: no connection. Nothing is left open.
+    """
+    multiplexer = Multiplexer(client=True, limit=limit)
+    try:
+        async with asyncio.timeout(timeout):
+            await _connect(multiplexer, address, check_peer)
+    except BaseException as error:
+        multiplexer.close()
+        if isinstance(error, Exception):
+            raise connect_error(address, error) from error
+        raise
+    return multiplexer
+
+
+async def _connect(protocol: asyncio.Protocol, address: Address, check_peer: CheckPeer | None) -> None:
     if isinstance(address, MemoryAddress):
         connect_memory(address, protocol)
         return

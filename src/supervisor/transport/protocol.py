@@ -24,10 +24,11 @@ from h2.events import (
     WindowUpdated,
 )
 
-from supervisor.errors import CallResetError
+from supervisor.errors import CallResetError, ProtocolViolationError
 from supervisor.transport.connection import WireConnection
 from supervisor.transport.http2 import CONNECTION_WINDOW, STREAM_WINDOW, PatientH2Connection, configuration
 from supervisor.transport.stream import Headers, WireStream
+from supervisor.transport.tls_errors import is_tls_record
 
 __all__ = ["WireProtocol", "wire_configuration"]
 
@@ -194,6 +195,9 @@ class WireProtocol(H2Protocol):
         """Act on what the peer sent; anything it may not send ends the connection, not the process."""
         if self.connection.failure is not None:
             return
+        if not self._settings_heard and is_tls_record(data):
+            self.end("the peer speaks TLS, and this side was not told to", abrupt=False, violation=True)
+            return
         try:
             events = self.connection.feed(data)
             self.connection.flush()
@@ -206,7 +210,9 @@ class WireProtocol(H2Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The socket is closed."""
-        self.end(f"the connection was lost: {exc}" if exc else "the connection was lost", abrupt=False)
+        violation = isinstance(exc, ProtocolViolationError)  # of what carries this connection
+        reason = f"the connection was lost: {exc}" if exc else "the connection was lost"
+        self.end(reason, abrupt=False, violation=violation)
         if not self.closed.done():
             self.closed.set_result(None)
 

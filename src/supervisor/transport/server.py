@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 import grpclib.server
@@ -14,17 +14,20 @@ from grpclib.protocol import AbstractHandler
 from grpclib.protocol import Stream as H2Stream
 
 from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress
-from supervisor.errors import TransportError
+from supervisor.errors import ConfigurationError, TransportError
 from supervisor.spec import Limits
+from supervisor.tls import TlsContexts
 from supervisor.transport.codec import MessageCodec
+from supervisor.transport.gate import CheckClient, Gate, OnRefused
 from supervisor.transport.generated import repair_servicer
 from supervisor.transport.memory import MemoryListener
 from supervisor.transport.protocol import WireProtocol, wire_configuration
 from supervisor.transport.serving import IncomingCall, OnError, Service, current_call, refuse, serve_call
 from supervisor.transport.sockets import SocketFile, address_of, bind_socket
 from supervisor.transport.stream import Headers, WireStream
+from supervisor.transport.tls_layer import TlsProtocol
 
-__all__ = ["IncomingCall", "OnError", "Server", "current_call"]
+__all__ = ["CheckClient", "IncomingCall", "OnError", "OnRefused", "Server", "current_call"]
 
 _CANCEL_GRACE = 1.0
 """Seconds for handlers to end after they were cancelled at the end of a stop."""
@@ -111,6 +114,10 @@ class Server(grpclib.server.Server):
         )
         self._calls: dict[asyncio.Task[None], WireStream] = {}
         self._protocols: set[WireProtocol] = set()
+        self._tls: TlsContexts | None = None
+        self._on_refused: OnRefused | None = None
+        self._check_client: CheckClient | None = None
+        self._handshaking: set[TlsProtocol] = set()
         self._listener: MemoryListener | asyncio.AbstractServer | None = None
         self._socket_file: SocketFile | None = None
         self._idle = asyncio.Event()
@@ -120,26 +127,64 @@ class Server(grpclib.server.Server):
         """Calls under way."""
         return len(self._calls)
 
-    def _protocol_factory(self) -> WireProtocol:
+    @property
+    def connections(self) -> int:
+        """Connections that are open, those included that have not finished TLS."""
+        return len(self._protocols) + len(self._handshaking)
+
+    def _protocol_factory(self) -> asyncio.Protocol:  # type: ignore[override] # a gate and TLS come between
+        if self._check_client is None:
+            return self._admit_client()
+        return Gate(self._check_client, self._admit_client, on_refused=self._on_refused)
+
+    def _admit_client(self) -> asyncio.Protocol:
         protocol = WireProtocol(_CallHandler(self), self._config, client_side=False, limit=self.limits.calls_in_flight)
-        self._protocols.add(protocol)
         protocol.closed.add_done_callback(lambda _: self._protocols.discard(protocol))
-        return protocol
+        if self._tls is None:
+            self._protocols.add(protocol)
+            return protocol
+        layer = TlsProtocol(
+            protocol,
+            self._tls,
+            server_side=True,
+            on_secured=lambda: self._admit(layer, protocol),
+            on_refused=self._on_refused,
+        )
+        self._handshaking.add(layer)
+        layer.secured.add_done_callback(lambda _: self._handshaking.discard(layer))
+        return layer
+
+    def _admit(self, layer: TlsProtocol, protocol: WireProtocol) -> None:
+        self._handshaking.discard(layer)
+        self._protocols.add(protocol)
 
     async def start(  # type: ignore[override] # one argument that says where, instead of grpclib's ten
-        self, where: Address | socket.socket, *, backlog: int = _BACKLOG
+        self,
+        where: Address | socket.socket,
+        *,
+        backlog: int = _BACKLOG,
+        tls: TlsContexts | None = None,
+        check_client: CheckClient | None = None,
+        on_refused: OnRefused | None = None,
     ) -> Address:
         """Listen, and return the address: with the port that the kernel chose, if it was asked to.
 
         Args:
             where: an address, or a bound socket, which the server then owns.
             backlog: connections that may wait to be accepted.
+            tls: speak TLS, as the server of these contexts; None for plain text.
+            check_client: asked about each client before a byte is exchanged; not for a connection in memory.
+            on_refused: told why a client was turned away, by `check_client` or because TLS with it failed: it has no
+                certificate, another's, or does not speak TLS.
 
         Raises:
+            ConfigurationError: the contexts have none for a server.
             TransportError: the address cannot be bound.
         """
         if self._listener is not None:
             raise RuntimeError("the server was started already")
+        self._secure(tls, on_refused)
+        self._check_client = check_client
         if isinstance(where, MemoryAddress):
             self._listener = MemoryListener(where, self._protocol_factory)
             return where
@@ -153,6 +198,26 @@ class Server(grpclib.server.Server):
             sock.close()
             raise
         return address_of(sock)
+
+    def attach(
+        self, *, tls: TlsContexts | None = None, on_refused: OnRefused | None = None
+    ) -> Callable[[], asyncio.Protocol]:
+        """Serve connections that somebody else accepts: return what makes the protocol for each of them.
+
+        Args:
+            tls: as for `start`.
+            on_refused: as for `start`.
+
+        Raises:
+            ConfigurationError: the contexts have none for a server.
+        """
+        self._secure(tls, on_refused)
+        return self._protocol_factory
+
+    def _secure(self, tls: TlsContexts | None, on_refused: OnRefused | None) -> None:
+        if tls is not None and tls.server is None:
+            raise ConfigurationError("tls has no context for a server")
+        self._tls, self._on_refused = tls, on_refused
 
     def _bind(self, address: UnixAddress | TcpAddress) -> socket.socket:
         try:
@@ -189,6 +254,8 @@ class Server(grpclib.server.Server):
         if self._socket_file is not None:
             self._socket_file.remove()
             self._socket_file = None
+        for layer in tuple(self._handshaking):
+            layer.abort()
         for protocol in tuple(self._protocols) if announce else ():
             protocol.go_away()
 

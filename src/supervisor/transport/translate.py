@@ -19,6 +19,7 @@ from multidict import MultiDict
 from supervisor.address import Address
 from supervisor.errors import (
     CallResetError,
+    CertificateError,
     ConnectError,
     ConnectionLostError,
     DeadlineExceededError,
@@ -73,8 +74,8 @@ def translate(error: BaseException, *, maybe_executed: bool = True) -> BaseExcep
 def connect_error(address: Address, error: BaseException) -> TransportError:
     """Return the error for a connection to `address` that could not be made because of `error`."""
     match error:
-        case ConnectError():
-            return error
+        case CertificateError():
+            return CertificateError(f"cannot connect to {address}: {error.args[0]}", phase="connect", hint=error.hint)
         case FileNotFoundError():
             return ConnectError(f"no socket at {address}", phase="connect", hint="the plugin removed it or never bound")
         case ConnectionRefusedError():

@@ -1,0 +1,9 @@
+"""The program of a plugin that does errands."""
+
+import os
+
+from errands import Errands
+
+from supervisor.sdk import serve
+
+serve(Errands(), network=os.environ.get("ERRANDS_NETWORK", "unix"))
