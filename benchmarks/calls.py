@@ -22,7 +22,7 @@ from benchmarks.report import Column, as_json, facts, facts_line, table
 from benchmarks.systems import SYSTEMS
 
 WIDTHS = (1, 16, 64, 256)
-REFERENCES = ("grpc_aio", "stock_grpclib")
+REFERENCES = ("grpc_aio", "raw_asyncio", "stock_grpclib")
 
 
 def workload_name(width: int) -> str:

@@ -22,7 +22,7 @@ from benchmarks.figures import Results, Slice, interleave, medians, percentile, 
 from benchmarks.report import Column, table  # noqa: E402  # as above
 from benchmarks.workloads import cpu_seconds, run_unary  # noqa: E402  # as above
 
-SYSTEMS = ("ours", "stock_grpclib", "grpc_aio")
+SYSTEMS = ("ours", "bare", "raw_asyncio", "stock_grpclib", "grpc_aio")
 FIGURES = {"calls", "calls_per_s", "p50_us", "p99_us", "cpu_us", "client_cpu_us", "server_cpu_us"}
 
 
@@ -128,6 +128,6 @@ def test_calls_runs_and_prints_json(nothing_left: None) -> None:
         for workload in workloads:
             assert set(found["medians"][system][workload]) == FIGURES
             assert [set(figures) for figures in found["rounds"][system][workload]] == [FIGURES]
-    for reference in ("grpc_aio", "stock_grpclib"):
+    for reference in ("grpc_aio", "raw_asyncio", "stock_grpclib"):
         assert set(found["ratios"][reference]) == set(SYSTEMS) - {reference}
         assert set(found["ratios"][reference]["ours"]["unary_64"]) == FIGURES - {"calls"}

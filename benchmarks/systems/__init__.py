@@ -10,6 +10,8 @@ __all__ = ["SYSTEMS", "System", "load"]
 
 SYSTEMS = {
     "ours": "a stub that the supervisor dispensed, of a plugin that it supervises",
+    "bare": "a channel and a server of this library's, supervised by nobody",
+    "raw_asyncio": "asyncio with this library's codec and no gRPC: the limit",
     "stock_grpclib": "grpclib and betterproto as they come",
     "grpc_aio": "grpcio's asyncio interface and google.protobuf",
 }

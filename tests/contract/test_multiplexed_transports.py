@@ -15,6 +15,7 @@ from supervisor.spec import Limits
 from supervisor.testing.transport_contract import TRANSPORT_CHECKS, Check, ContractService, Link
 from supervisor.tls import TlsContexts
 from supervisor.transport.dial import dial
+from supervisor.transport.engine.choice import Engine
 from supervisor.transport.server import Server
 from supervisor.transport.tls import make_identity
 from supervisor.transport.yamux.connection import Multiplexer
@@ -28,7 +29,9 @@ def contexts() -> tuple[TlsContexts, TlsContexts]:
 
 
 @asynccontextmanager
-async def connect(service: ContractService, limits: Limits, *, host_calls: bool, secure: bool) -> AsyncIterator[Link]:
+async def connect(
+    service: ContractService, limits: Limits, *, engines: tuple[Engine, Engine], host_calls: bool, secure: bool
+) -> AsyncIterator[Link]:
     """Serve on one side of a multiplexed pair of sockets and dial from the other."""
     loop = asyncio.get_running_loop()
     client, server = Multiplexer(client=True, limit=10), Multiplexer(client=False, limit=10)
@@ -37,10 +40,10 @@ async def connect(service: ContractService, limits: Limits, *, host_calls: bool,
         await loop.create_connection(lambda multiplexer=multiplexer: multiplexer, sock=sock)  # type: ignore[misc]
     dialling, serving = (client, server) if host_calls else (server, client)
     own_tls, their_tls = contexts() if secure else (None, None)
-    grpc = Server([service], limits=limits, on_error=lambda _method, _error: None)
+    grpc = Server([service], limits=limits, on_error=lambda _method, _error: None, engine=engines[1])
     serving.accept = grpc.attach(tls=their_tls)
     address = MemoryAddress("multiplexed")
-    channel = await dial(address, timeout=5, limits=limits, tls=own_tls, over=dialling)
+    channel = await dial(address, timeout=5, limits=limits, tls=own_tls, over=dialling, engine=engines[0])
     try:
         yield Link(channel, grpc.abort)
     finally:
@@ -55,6 +58,11 @@ async def connect(service: ContractService, limits: Limits, *, host_calls: bool,
 @pytest.mark.parametrize("check", TRANSPORT_CHECKS, ids=lambda check: str(check.__name__))
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("host_calls", [True, False], ids=["host calls", "plugin calls"])
-async def test_multiplexed_stream_keeps_the_contract(host_calls: bool, secure: bool, check: Check) -> None:
+@pytest.mark.parametrize(
+    "engines", [("lean", "lean"), ("lean", "grpclib"), ("grpclib", "lean"), ("grpclib", "grpclib")], ids="-".join
+)
+async def test_multiplexed_stream_keeps_the_contract(
+    engines: tuple[Engine, Engine], host_calls: bool, secure: bool, check: Check
+) -> None:
     """The check passes over a stream that shares its connection."""
-    await check(functools.partial(connect, host_calls=host_calls, secure=secure))
+    await check(functools.partial(connect, engines=engines, host_calls=host_calls, secure=secure))

@@ -16,6 +16,7 @@ from supervisor.spec import Limits
 from supervisor.testing.transport_contract import ContractService
 from supervisor.transport.channel import Channel
 from supervisor.transport.dial import dial
+from supervisor.transport.engine import choice
 from supervisor.transport.server import Server
 
 Connect = Callable[..., Awaitable[tuple[Server, Channel]]]
@@ -43,9 +44,17 @@ async def errors() -> AsyncIterator[list[tuple[str, BaseException]]]:
     assert told == []
 
 
+@pytest.fixture(params=["lean", "grpclib"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make one engine, then the other, the one that is used where none is named; return its name."""
+    monkeypatch.setattr(choice, "DEFAULT_ENGINE", request.param)
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
 async def connect(
-    folder: Path, service: ContractService, errors: list[tuple[str, BaseException]]
+    folder: Path, service: ContractService, errors: list[tuple[str, BaseException]], engine: str
 ) -> AsyncIterator[Connect]:
     """Return a function that serves services (by default the contract's) and connects to them."""
     async with AsyncExitStack() as stack:

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from engines import transport_of
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
@@ -27,7 +28,7 @@ from supervisor.transport.channel import Channel
 from supervisor.transport.memory import MemoryTransport
 from supervisor.transport.server import Server
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = pytest.mark.usefixtures("nothing_left", "engine")
 
 Connect = Callable[..., Awaitable[tuple[Server, Channel]]]
 PREFIX = "/supervisor.testing.Contract/"
@@ -315,7 +316,7 @@ async def test_newcomer_does_not_overtake_the_queue(connect: Connect, service: C
 def _stall(server: Server) -> MemoryTransport:
     """Let the server's end of its only connection take no more bytes."""
     (protocol,) = server._protocols
-    transport = protocol.connection._transport
+    transport = transport_of(protocol)
     assert isinstance(transport, MemoryTransport)
     transport.pause_reading()
     return transport

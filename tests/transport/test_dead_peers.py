@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from engines import is_writable
 
 from supervisor.address import UnixAddress
 from supervisor.errors import ConnectionLostError, DeadlineExceededError, SupervisorError
@@ -19,7 +20,7 @@ from supervisor.testing.transport_contract import call_unary
 from supervisor.transport.channel import Channel
 from supervisor.transport.dial import dial
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = pytest.mark.usefixtures("nothing_left", "engine")
 
 CHILD = """
 import asyncio, sys
@@ -127,5 +128,5 @@ async def test_channel_to_a_stopped_process_closes_at_once(folder: Path) -> None
 async def _until_full(channel: Channel) -> None:
     """Wait until the socket takes no more bytes."""
     async with asyncio.timeout(5):
-        while channel._wire.connection.writable:
+        while is_writable(channel._wire):
             await asyncio.sleep(0)

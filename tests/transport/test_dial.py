@@ -19,7 +19,7 @@ from supervisor.testing.transport_contract import ContractService, call_unary
 from supervisor.transport.dial import dial
 from supervisor.transport.server import Server
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = pytest.mark.usefixtures("nothing_left", "engine")
 
 
 class Speaker(asyncio.Protocol):

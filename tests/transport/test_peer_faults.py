@@ -65,7 +65,7 @@ class Link:
 
 
 @pytest.fixture
-async def link(errors: list[Any]) -> AsyncIterator[Link]:
+async def link(errors: list[Any], engine: str) -> AsyncIterator[Link]:
     """Return a connection; the event loop must not be told of anything."""
     peer = RawPeer(client_side=False)
     listener = MemoryListener(ADDRESS, lambda: peer)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import transport_of
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
@@ -22,7 +23,7 @@ from supervisor.transport.dial import dial
 from supervisor.transport.memory import MemoryTransport
 from supervisor.transport.server import Server
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = pytest.mark.usefixtures("nothing_left", "engine")
 
 Connect = Callable[..., Awaitable[tuple[Server, Channel]]]
 PREFIX = "/supervisor.testing.Contract/"
@@ -125,7 +126,7 @@ async def test_stop_is_bounded_when_a_client_does_not_read(connect: Connect, ser
     async with channel.request(PREFIX + "Endless", Cardinality.UNARY_STREAM, Blob, Blob) as call:
         await call.send_message(Blob(b"x" * 50_000), end=True)
         await service.entered.reach(1)
-        transport = channel._wire.connection._transport
+        transport = transport_of(channel._wire)
         assert isinstance(transport, MemoryTransport)
         transport.pause_reading()
         async with asyncio.timeout(4):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority, make_go_identity, reissue
+from engines import transport_of
 
 from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress
 from supervisor.errors import CertificateError, ConfigurationError, ConnectError, ConnectionLostError, TransportError
@@ -145,7 +146,7 @@ async def test_handler_can_see_who_calls(folder: Path) -> None:
     address = await server.start(TcpAddress("127.0.0.1", 0), tls=plugin.pin(host.certificate))
     channel = await dial(address, timeout=5, tls=host.pin(plugin.certificate))
     await call_unary(channel, "Echo", b"")
-    transport = channel._wire.connection._transport
+    transport = transport_of(channel._wire)
     assert seen[0]["subjectAltName"] == (("DNS", "localhost"),)
     assert transport.get_extra_info("ssl_object").version() == "TLSv1.3"
     assert transport.get_extra_info("peername") == (address.host, address.port)  # type: ignore[union-attr] # it is TCP
@@ -392,7 +393,7 @@ async def test_broken_record_ends_the_connection(folder: Path) -> None:
     server = Server([ContractService()])
     address = await server.start(UnixAddress(str(folder / "s")), tls=plugin.pin(host.certificate))
     channel = await dial(address, timeout=5, tls=host.pin(plugin.certificate))
-    layer = channel._wire.connection._transport._layer  # type: ignore[attr-defined] # it is TLS's
+    layer = transport_of(channel._wire)._layer
     assert isinstance(layer, TlsProtocol)
     calling = asyncio.create_task(call_unary(channel, "Hang", b""))
     await asyncio.sleep(0)

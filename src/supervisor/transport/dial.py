@@ -10,10 +10,14 @@ from grpclib.client import Handler
 from grpclib.encoding.base import CodecBase
 
 from supervisor.address import Address, MemoryAddress, TcpAddress
-from supervisor.errors import ConnectError, ConnectionLostError
+from supervisor.errors import ConnectError, ConnectionLostError, TransportError
 from supervisor.spec import Limits
 from supervisor.tls import TlsContexts
 from supervisor.transport.channel import Channel
+from supervisor.transport.engine.calling import ClientProtocol
+from supervisor.transport.engine.channel import EngineChannel
+from supervisor.transport.engine.choice import Engine, chosen_engine
+from supervisor.transport.engine.settings import wire_settings
 from supervisor.transport.memory import connect_memory
 from supervisor.transport.protocol import WireProtocol, wire_configuration
 from supervisor.transport.sockets import connect_socket
@@ -36,6 +40,7 @@ async def dial(
     check_peer: CheckPeer | None = None,
     tls: TlsContexts | None = None,
     over: Multiplexer | None = None,
+    engine: Engine | None = None,
 ) -> Channel:
     """Connect to `address` and wait until the peer speaks HTTP/2.
 
@@ -48,13 +53,14 @@ async def dial(
         check_peer: called with the connected socket; not called for a connection in memory.
         tls: speak TLS, as the client of these contexts; None for plain text.
         over: a multiplexed connection to `address`, of which a stream is used instead of a connection of its own.
+        engine: what speaks HTTP/2; the lean one by default.
 
     Raises:
         CertificateError: one side refuses the other's certificate. Nothing is left open.
         ConnectError: no connection, or not one that speaks HTTP/2. Nothing is left open.
     """
     limits = limits or Limits()
-    protocol = WireProtocol(Handler(), wire_configuration(), client_side=True, limit=limits.calls_in_flight)
+    protocol = _protocol(chosen_engine(engine), limits)
     layer = None if tls is None else TlsProtocol(protocol, tls, server_side=False)
     try:
         async with asyncio.timeout(timeout) as scope:
@@ -66,26 +72,43 @@ async def dial(
                 await layer.secured
             await protocol.greeted
     except BaseException as error:
-        if hasattr(protocol, "connection"):
+        connected = _is_connected(protocol)
+        if connected:
             protocol.end("the connection was given up", abrupt=True)
         elif layer is not None:
             layer.abort()
         if isinstance(error, TimeoutError) and scope.expired():
-            language = "HTTP/2" if layer is None or hasattr(protocol, "connection") else "TLS"
+            language = "HTTP/2" if layer is None or connected else "TLS"
             raise ConnectError(
                 f"{address} did not speak {language} within {timeout:g} s",
                 phase="connect",
                 hint="the plugin may be stopped, or something else listens there",
             ) from error
         if isinstance(error, Exception):
-            # With TLS 1.3 the peer's refusal of a certificate comes after the handshake; what it says is the better story.
-            ours = connect_error(address, (layer and layer.failure) or error)
-            if layer is None and isinstance(error, ConnectionLostError):
-                # Go's servers hang up on who does not speak TLS, and say nothing.
-                ours.hint = "it may have ended, or demand TLS (auto_mtls or tls)"
-            raise ours from error
+            raise _explain(address, error, layer) from error
         raise
-    return Channel(protocol, name=str(address), authority=_authority(address), limits=limits, codec=codec)
+    made = EngineChannel if isinstance(protocol, ClientProtocol) else Channel
+    return made(protocol, name=str(address), authority=_authority(address), limits=limits, codec=codec)  # type: ignore[arg-type] # the channel is of the protocol's engine
+
+
+def _protocol(engine: Engine, limits: Limits) -> WireProtocol | ClientProtocol:
+    if engine == "lean":
+        return ClientProtocol(wire_settings(limits))
+    return WireProtocol(Handler(), wire_configuration(), client_side=True, limit=limits.calls_in_flight)
+
+
+def _is_connected(protocol: WireProtocol | ClientProtocol) -> bool:
+    """Whether it has a transport: before that there is nothing to end."""
+    return protocol.transport is not None if isinstance(protocol, ClientProtocol) else hasattr(protocol, "connection")
+
+
+def _explain(address: Address, error: Exception, layer: TlsProtocol | None) -> TransportError:
+    # With TLS 1.3 the peer's refusal of a certificate comes after the handshake; what it says is the better story.
+    explained = connect_error(address, (layer and layer.failure) or error)
+    if layer is None and isinstance(error, ConnectionLostError):
+        # Go's servers hang up on who does not speak TLS, and say nothing.
+        explained.hint = "it may have ended, or demand TLS (auto_mtls or tls)"
+    return explained
 
 
 async def connect_multiplexed(

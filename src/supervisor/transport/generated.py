@@ -31,11 +31,17 @@ def repair_servicer(servicer: object) -> None:
 
 
 def repair_stub(stub: StubT) -> StubT:
-    """Make a stub's client-streaming calls end with the call; returns the stub. Others are left alone."""
+    """Make a stub's client-streaming calls end with the call; returns the stub. Others are left alone.
+
+    Where the channel makes unary calls in one step, the stub's do.
+    """
     if _is_of_runtime(stub, "_stream_stream"):
         repaired = _Streams(stub)
         setattr(stub, "_stream_unary", repaired.stream_unary)  # noqa: B010 - the name is betterproto's
         setattr(stub, "_stream_stream", repaired.stream_stream)  # noqa: B010
+        unary = getattr(stub.channel, "unary", None)  # type: ignore[attr-defined] # the runtime's stubs have one
+        if unary is not None:
+            setattr(stub, "_unary_unary", _Unary(stub, unary).unary_unary)  # noqa: B010
     return stub
 
 
@@ -57,6 +63,33 @@ async def _stream_responses(handler: Callable[[Any], Any], stream: Any, request:
     finally:
         if isinstance(iterator, AsyncGenerator):
             await iterator.aclose()
+
+
+class _Unary:
+    """The unary calls of a stub, whose defaults hold where a call says nothing."""
+
+    def __init__(self, stub: Any, unary: Callable[..., Any]) -> None:
+        self._stub = stub
+        self._unary = unary
+
+    def unary_unary(
+        self,
+        route: str,
+        request: Any,
+        response_type: Any,
+        *,
+        timeout: Any = None,
+        deadline: Any = None,
+        metadata: Any = None,
+    ) -> Any:
+        """Return the awaitable reply."""
+        stub = self._stub
+        return self._unary(
+            route, request, response_type,
+            timeout=stub.timeout if timeout is None else timeout,
+            deadline=stub.deadline if deadline is None else deadline,
+            metadata=stub.metadata if metadata is None else metadata,
+        )  # fmt: skip
 
 
 class _Streams:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Collection
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import grpclib.server
 from grpclib.const import Status
@@ -18,6 +18,9 @@ from supervisor.errors import ConfigurationError, TransportError
 from supervisor.spec import Limits
 from supervisor.tls import TlsContexts
 from supervisor.transport.codec import MessageCodec
+from supervisor.transport.engine.answering import EngineService, ServerProtocol
+from supervisor.transport.engine.choice import Engine, chosen_engine
+from supervisor.transport.engine.settings import wire_settings
 from supervisor.transport.gate import CheckClient, Gate, OnRefused
 from supervisor.transport.generated import repair_servicer
 from supervisor.transport.memory import MemoryListener
@@ -38,6 +41,26 @@ _FLUSH_GRACE = 1.0
 _BACKLOG = 128
 
 
+class _Call(Protocol):
+    """A call under way, on either engine."""
+
+    def cut(self) -> None:
+        """Answer it at once, and cancel its handler."""
+
+
+class _WireCall:
+    """A call of the `grpclib` engine."""
+
+    def __init__(self, task: asyncio.Task[None], wire: WireStream) -> None:
+        self._task = task
+        self._wire = wire
+
+    def cut(self) -> None:
+        """Answer it at once, and cancel its handler."""
+        refuse(self._wire, Status.UNAVAILABLE, "the server is stopping")
+        self._task.cancel()
+
+
 class _CallHandler(AbstractHandler):
     """The calls of one connection: a task each."""
 
@@ -50,7 +73,7 @@ class _CallHandler(AbstractHandler):
         wire = cast("WireStream", stream)
         task = asyncio.get_running_loop().create_task(serve_call(self._server.service, wire, headers))
         self._tasks[stream] = task
-        self._server.begin(task, wire)
+        self._server.begin(wire, _WireCall(task, wire))
         task.add_done_callback(lambda done: self._finish(wire, done, release_stream))
 
     def _finish(self, wire: WireStream, task: asyncio.Task[None], release_stream: Any) -> None:
@@ -61,7 +84,7 @@ class _CallHandler(AbstractHandler):
             # Cancelled, or answered before the client had sent all: the client is to stop.
             refuse(wire, Status.CANCELLED, "the call was cancelled by the server")
         release_stream()
-        self._server.finish(task)
+        self._server.finish(wire)
 
     def cancel(self, stream: H2Stream) -> None:
         """End a call that its client has reset."""
@@ -88,6 +111,7 @@ class Server(grpclib.server.Server):
         limits: Limits | None = None,
         codec: CodecBase | None = None,
         on_error: OnError | None = None,
+        engine: Engine | None = None,
     ) -> None:
         """Prepare to serve.
 
@@ -97,6 +121,7 @@ class Server(grpclib.server.Server):
             codec: how messages become bytes; the strict one by default.
             on_error: told when a handler raises something that is not a status; by default the event loop's
                 exception handler is.
+            engine: what speaks HTTP/2; the lean one by default.
         """
         self.limits = limits or Limits()
         super().__init__(
@@ -112,8 +137,17 @@ class Server(grpclib.server.Server):
             on_error=on_error or _tell_loop,
             status_details_codec=self._status_details_codec,
         )
-        self._calls: dict[asyncio.Task[None], WireStream] = {}
-        self._protocols: set[WireProtocol] = set()
+        self._lean: EngineService | None = None
+        if chosen_engine(engine) == "lean":
+            self._lean = EngineService(
+                methods=self._mapping,
+                codec=self._codec,
+                dispatch=self.__dispatch__,
+                message_size=self.limits.message_size,
+                on_error=self.service.on_error,
+            )
+        self._calls: dict[object, _Call] = {}
+        self._protocols: set[WireProtocol | ServerProtocol] = set()
         self._tls: TlsContexts | None = None
         self._on_refused: OnRefused | None = None
         self._check_client: CheckClient | None = None
@@ -138,7 +172,12 @@ class Server(grpclib.server.Server):
         return Gate(self._check_client, self._admit_client, on_refused=self._on_refused)
 
     def _admit_client(self) -> asyncio.Protocol:
-        protocol = WireProtocol(_CallHandler(self), self._config, client_side=False, limit=self.limits.calls_in_flight)
+        protocol: WireProtocol | ServerProtocol
+        if self._lean is not None:
+            protocol = ServerProtocol(self._lean, wire_settings(self.limits), self)
+        else:
+            handler = _CallHandler(self)
+            protocol = WireProtocol(handler, self._config, client_side=False, limit=self.limits.calls_in_flight)
         protocol.closed.add_done_callback(lambda _: self._protocols.discard(protocol))
         if self._tls is None:
             self._protocols.add(protocol)
@@ -154,7 +193,7 @@ class Server(grpclib.server.Server):
         layer.secured.add_done_callback(lambda _: self._handshaking.discard(layer))
         return layer
 
-    def _admit(self, layer: TlsProtocol, protocol: WireProtocol) -> None:
+    def _admit(self, layer: TlsProtocol, protocol: WireProtocol | ServerProtocol) -> None:
         self._handshaking.discard(layer)
         self._protocols.add(protocol)
 
@@ -270,10 +309,9 @@ class Server(grpclib.server.Server):
                 raise
 
     def _cut_calls(self) -> int:
-        calls = list(self._calls.items())
-        for task, wire in calls:
-            refuse(wire, Status.UNAVAILABLE, "the server is stopping")
-            task.cancel()
+        calls = tuple(self._calls.values())
+        for call in calls:
+            call.cut()
         return len(calls)
 
     async def _close_connections(self) -> None:
@@ -283,13 +321,13 @@ class Server(grpclib.server.Server):
         if protocols:
             await asyncio.wait([protocol.closed for protocol in protocols], timeout=_FLUSH_GRACE)
 
-    def begin(self, task: asyncio.Task[None], wire: WireStream) -> None:
-        """Count a call in."""
-        self._calls[task] = wire
+    def begin(self, key: object, call: _Call) -> None:
+        """Count a call in, by any key of its own."""
+        self._calls[key] = call
 
-    def finish(self, task: asyncio.Task[None]) -> None:
+    def finish(self, key: object) -> None:
         """Count a call out."""
-        self._calls.pop(task, None)
+        self._calls.pop(key, None)
         if not self._calls:
             self._idle.set()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +14,13 @@ from grpclib.const import Status
 from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase
 from grpclib.events import _DispatchServerEvents
 from grpclib.exceptions import GRPCError
-from grpclib.metadata import Deadline, _Metadata, decode_metadata, encode_grpc_message
-from grpclib.protocol import Peer
+from grpclib.metadata import Deadline, decode_metadata, encode_grpc_message
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
 
 from supervisor.errors import DecodeError, MessageTooLargeError, ProtocolViolationError, TransportError
 from supervisor.transport.framing import CompressedError, read_message, write_message
+from supervisor.transport.incoming import IncomingCall, current_call, set_current_call
 from supervisor.transport.stream import Headers, WireStream
 from supervisor.transport.translate import LIMIT_KEY, SIZE_KEY, Translator
 
@@ -29,37 +28,6 @@ __all__ = ["IncomingCall", "OnError", "ServerStream", "Service", "current_call",
 
 OnError = Callable[[str, BaseException], None]
 """Told the route and the exception when a handler raises something that is not a status."""
-
-
-@dataclass(frozen=True, slots=True)
-class IncomingCall:
-    """What a handler may want to know beside the message.
-
-    Attributes:
-        method: the route, as in `/package.Service/Method`.
-        metadata: the caller's headers; values of keys that end in `-bin` are bytes.
-        peer: the connection's other end.
-        deadline: the point in time at which the handler is cancelled, when the caller set one.
-        stream: the call itself, to send metadata of one's own.
-    """
-
-    method: str
-    metadata: _Metadata
-    peer: Peer
-    deadline: Deadline | None
-    stream: ServerStream
-
-
-_current: ContextVar[IncomingCall] = ContextVar("supervisor_incoming_call")
-
-
-def current_call() -> IncomingCall:
-    """Return the call that this task serves; generated servicers see only the message.
-
-    Raises:
-        LookupError: the task, and those that it was started from, serve no call.
-    """
-    return _current.get()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +143,7 @@ async def _run(service: Service, stream: ServerStream, wire: WireStream, call: I
     method = service.methods[call.method]
     remaining = None if call.deadline is None else call.deadline.time_remaining()
     error: BaseException | None = None
-    _current.set(call)
+    set_current_call(call)
     try:
         async with asyncio.timeout(remaining) as limit:
             stream.metadata, func = await service.dispatch.recv_request(

@@ -1,0 +1,100 @@
+"""The client's side of a connection: calls, and those that wait until the peer takes one more."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from supervisor.errors import ConnectionLostError
+from supervisor.transport.engine.faults import CallQueueFullError
+from supervisor.transport.engine.protocol import EngineProtocol
+from supervisor.transport.engine.roles import ClientConnection
+from supervisor.transport.engine.settings import WireSettings
+from supervisor.transport.engine.stream import ENDED, Stream
+from supervisor.transport.engine.waiting import WaitingStream
+
+__all__ = ["ClientProtocol"]
+
+
+class ClientProtocol(EngineProtocol):
+    """A client's side: calls, and those that wait until the peer takes one more."""
+
+    def __init__(self, settings: WireSettings, *, on_end: Callable[[], None] | None = None) -> None:
+        super().__init__(settings, on_end=on_end)
+        self._queue: deque[WaitingStream] = deque()
+        self.connection: ClientConnection = ClientConnection(self, settings, self.write)
+
+    def may_open(self) -> bool:
+        """Whether one more call fits: by the peer's limit, by ours, and the socket takes bytes."""
+        connection = self.connection
+        open_ = len(connection.streams)
+        return self.writable and open_ < connection.peer_streams and open_ < self.settings.calls_in_flight
+
+    def must_queue(self) -> bool:
+        """Whether a call has to wait for its turn: none overtakes another."""
+        return bool(self._queue) or not self.may_open() or self.draining or self.failure is not None
+
+    async def wait_turn(self, call: WaitingStream) -> None:
+        """Wait, first come first served, until one more call fits.
+
+        Raises:
+            ConnectionLostError: the connection takes no more calls.
+            CallQueueFullError: too many wait already.
+        """
+        self.check_open()
+        if len(self._queue) >= self.settings.calls_queued:
+            raise CallQueueFullError(f"{len(self._queue)} calls wait already", limit=self.settings.calls_queued)
+        self._queue.append(call)
+        try:
+            while True:
+                call.check()
+                if self._queue[0] is call and self.may_open():
+                    break
+                await call.wait()
+            self.check_open()
+        finally:
+            self._queue.remove(call)
+            self.wake_queue()
+
+    def check_open(self) -> None:
+        """Raise when the connection takes no more calls."""
+        if self.failure is not None:
+            raise ConnectionLostError(f"the connection has ended: {self.failure()}", maybe_executed=False)
+        if self.draining or self.transport is None or self.transport.is_closing():
+            raise ConnectionLostError("the connection takes no more calls", maybe_executed=False)
+
+    def wake_queue(self) -> None:
+        """Let the first call in the queue look whether it is its turn."""
+        if self._queue:
+            self._queue[0].wake()
+
+    def windows_opened(self) -> None:
+        """Let those who wait to send, or to begin, look again."""
+        super().windows_opened()
+        self.wake_queue()
+
+    def release(self, stream: Stream) -> None:
+        """Take a call that is over off the connection; a draining connection closes after its last."""
+        if stream.phase == ENDED:
+            self.connection.streams.pop(stream.id, None)
+        else:
+            self.connection.forget(stream)
+        if self._queue:
+            self._queue[0].wake()
+        if self.draining and not self.connection.streams:
+            self.end("the peer shut down", abrupt=False)
+
+    def drain(self, last_stream_id: int) -> None:
+        """Fail the calls that the peer did not take; a second GOAWAY may name fewer."""
+        for stream_id, stream in tuple(self.connection.streams.items()):
+            if stream_id > last_stream_id:
+                reason = "the peer is shutting down and did not take the call"
+                stream.lose(partial(ConnectionLostError, reason, maybe_executed=False), abrupt=False)
+        for stream in tuple(self._queue):
+            reason = "the peer is shutting down and takes no more calls"
+            stream.lose(partial(ConnectionLostError, reason, maybe_executed=False), abrupt=True)
+
+    def waiting_calls(self) -> tuple[WaitingStream, ...]:
+        """Return the calls that are open and those that queue."""
+        return (*self.connection.streams.values(), *self._queue)

@@ -1,0 +1,120 @@
+"""Frames as bytes (RFC 9113, sections 4.1 and 6): what is written, and the numbers that are read."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = [
+    "ACK", "CONTINUATION", "DATA", "END_HEADERS", "END_STREAM", "FRAME_HEAD", "GOAWAY", "HEADERS", "LARGEST_WINDOW",
+    "MESSAGE_HEAD", "MESSAGE_PREFIX", "PADDED", "PING", "PREFACE", "PRIORITY", "PRIORITY_FIELDS", "PUSH_PROMISE", "RST_STREAM", "SETTINGS",
+    "SMALLEST_FRAME_SIZE", "WINDOW_UPDATE", "Setting", "frame", "goaway", "header_frames", "message_head", "reply_frames",
+    "request_frames", "rst_stream",
+    "settings", "window_update",
+]  # fmt: skip
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client sends first (section 3.4)."""
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+
+END_STREAM: Final = 0x1
+ACK: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+PRIORITY_FIELDS: Final = 0x20
+
+SMALLEST_FRAME_SIZE: Final = 16_384
+LARGEST_WINDOW: Final = 2**31 - 1
+
+FRAME_HEAD: Final = struct.Struct(">HBBBI")
+"""The length's upper 16 bits, its lower 8, type, flags, stream."""
+
+MESSAGE_HEAD: Final = struct.Struct(">HBBBIBI")
+"""A DATA frame's head and the head of the one gRPC message in it: compressed or not, length."""
+
+MESSAGE_PREFIX: Final = struct.Struct(">BI")
+"""The head of a gRPC message alone."""
+
+_UINT32: Final = struct.Struct(">I")
+_SETTING: Final = struct.Struct(">HI")
+
+
+class Setting:
+    """Numbers of settings (section 6.5.2)."""
+
+    HEADER_TABLE_SIZE = 1
+    ENABLE_PUSH = 2
+    MAX_CONCURRENT_STREAMS = 3
+    INITIAL_WINDOW_SIZE = 4
+    MAX_FRAME_SIZE = 5
+    MAX_HEADER_LIST_SIZE = 6
+
+
+def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    """Return a frame."""
+    size = len(payload)
+    return FRAME_HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
+
+
+def header_frames(stream_id: int, block: bytes, *, end: bool, frame_size: int) -> bytes:
+    """Return a header block as HEADERS, and CONTINUATION where it is longer than a frame may be (section 6.10)."""
+    ends = END_STREAM if end else 0
+    if len(block) <= frame_size:
+        return frame(HEADERS, END_HEADERS | ends, stream_id, block)
+    parts = [block[at : at + frame_size] for at in range(0, len(block), frame_size)]
+    frames = [frame(HEADERS, ends, stream_id, parts[0])]
+    frames += [frame(CONTINUATION, 0, stream_id, part) for part in parts[1:-1]]
+    frames.append(frame(CONTINUATION, END_HEADERS, stream_id, parts[-1]))
+    return b"".join(frames)
+
+
+def message_head(stream_id: int, size: int, *, compressed: int = 0, end: bool = False) -> bytes:
+    """Return the heads of a DATA frame and of the message of `size` bytes that fills it."""
+    length = size + 5
+    return MESSAGE_HEAD.pack(length >> 8, length & 0xFF, DATA, END_STREAM if end else 0, stream_id, compressed, size)
+
+
+def request_frames(stream_id: int, block: bytes, data: bytes) -> bytes:
+    """Return a unary request: headers, and a message that ends the stream. Each must fit into a frame."""
+    size, length = len(block), len(data) + 5
+    return (
+        FRAME_HEAD.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS, stream_id)
+        + block
+        + MESSAGE_HEAD.pack(length >> 8, length & 0xFF, DATA, END_STREAM, stream_id, 0, length - 5)
+        + data
+    )
+
+
+def reply_frames(stream_id: int, block: bytes, data: bytes, trailers: bytes) -> bytes:
+    """Return a unary reply: headers, a message, and trailers. Each must fit into a frame."""
+    size, length, ending = len(block), len(data) + 5, len(trailers)
+    return (
+        FRAME_HEAD.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS, stream_id)
+        + block
+        + MESSAGE_HEAD.pack(length >> 8, length & 0xFF, DATA, 0, stream_id, 0, length - 5)
+        + data
+        + FRAME_HEAD.pack(ending >> 8, ending & 0xFF, HEADERS, END_HEADERS | END_STREAM, stream_id)
+        + trailers
+    )
+
+
+def rst_stream(stream_id: int, code: int) -> bytes:
+    """Return the frame that ends a stream both ways (section 6.4)."""
+    return frame(RST_STREAM, 0, stream_id, _UINT32.pack(code))
+
+
+def window_update(stream_id: int, increment: int) -> bytes:
+    """Return the frame that opens a window (section 6.9); the connection's is that of stream 0."""
+    return frame(WINDOW_UPDATE, 0, stream_id, _UINT32.pack(increment))
+
+
+def goaway(last_stream_id: int, code: int, debug: bytes = b"") -> bytes:
+    """Return the frame that ends a connection, at once or after the streams up to one (section 6.8)."""
+    return frame(GOAWAY, 0, 0, _UINT32.pack(last_stream_id) + _UINT32.pack(code) + debug)
+
+
+def settings(values: Iterable[tuple[int, int]]) -> bytes:
+    """Return a SETTINGS frame (section 6.5)."""
+    return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(number, value) for number, value in values))

@@ -1,0 +1,212 @@
+"""Header blocks both ways: HPACK (RFC 7541) done once per block, not once per call.
+
+gRPC repeats its headers. What a block means depends on the dynamic table only, and the table changes only when an entry
+is added or its size is set, so that a block that was seen before means the same while the table's *version* is the same.
+Both directions keep such blocks; `hpack` sees each the first time. Fields that differ from call to call are sent as
+literals that leave the table alone (RFC 7541, section 6.2.2).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from hpack import Decoder, Encoder
+from hpack.exceptions import HPACKError, OversizedHeaderListError
+from hpack.table import HeaderTable, table_entry_size
+
+from supervisor.transport.engine.faults import HeaderCompressionError, HeaderListTooLargeError
+
+__all__ = ["BlockDecoder", "BlockEncoder", "Fields", "HeaderBlock", "Repeated", "literal"]
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+_MOST_BLOCKS: Final = 512
+_LONGEST_KEY: Final = 512
+_SHORT: Final = 127  # lengths below it take one byte (RFC 7541, section 5.1)
+_INDEXED: Final = re.compile(rb"[\x81-\xfe]*").match
+"""The leading fields that are an index of one byte each (RFC 7541, section 6.1)."""
+_FIELDS_UNCHECKED: Final = 15
+"""So many fields out of a table of 4 KiB are within any limit on a header list."""
+
+
+class HeaderBlock:
+    """A decoded block; the same object each time the same block arrives.
+
+    Attributes:
+        fields: names and values, in order.
+        view: what its reader has made of the fields, kept with the block so that it is made once.
+    """
+
+    __slots__ = ("fields", "view")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self.view: Any = None
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether it is a response's that precedes the response (RFC 9110, section 15.2)."""
+        return bool(self.fields) and self.fields[0][0] == b":status" and self.fields[0][1][:1] == b"1"
+
+
+class _VersionedTable(HeaderTable):
+    """A dynamic table that counts its changes."""
+
+    version = 0
+
+    def add(self, name: bytes, value: bytes) -> None:
+        self.version += 1
+        super().add(name, value)
+
+    @property
+    def maxsize(self) -> int:
+        return self._maxsize
+
+    @maxsize.setter
+    def maxsize(self, size: int) -> None:
+        self.version += 1
+        HeaderTable.maxsize.fset(self, size)  # type: ignore[attr-defined] # a property has one
+
+    def has_room_for(self, name: bytes, value: bytes) -> bool:
+        """Whether an entry fits without pushing another out."""
+        return bool(self._current_size + table_entry_size(name, value) <= self._maxsize)
+
+
+class BlockDecoder:
+    """What the peer's blocks mean.
+
+    Attributes:
+        seen: blocks that mean the same as long as the table does not change; `decode` keeps it so.
+    """
+
+    def __init__(self, *, table_size: int, list_size: int) -> None:
+        self._hpack = Decoder(max_header_list_size=list_size)
+        self._table = self._hpack.header_table = _VersionedTable()
+        self._hpack.max_allowed_table_size = self._hpack.header_table_size = table_size
+        self._list_size = list_size
+        self.seen: dict[bytes, HeaderBlock] = {}
+
+    def decode(self, block: bytes) -> HeaderBlock:
+        """Return the fields of a block.
+
+        Raises:
+            HeaderCompressionError: it is not HPACK.
+            HeaderListTooLargeError: decoded, it is larger than the limit.
+        """
+        found = self.seen.get(block)
+        if found is not None:
+            return found
+        version = self._table.version
+        fields = self._decode_plain(block)
+        if fields is None:
+            fields = self._decode_any(block)
+        decoded = HeaderBlock(fields)
+        if self._table.version != version:
+            self.seen.clear()
+        elif len(block) <= _LONGEST_KEY:
+            if len(self.seen) >= _MOST_BLOCKS:
+                self.seen.clear()
+            self.seen[block] = decoded
+        return decoded
+
+    def _decode_any(self, block: bytes) -> Fields:
+        try:
+            return tuple(self._hpack.decode(block, raw=True))
+        except OversizedHeaderListError:
+            raise HeaderListTooLargeError(
+                f"a header list is larger than {self._list_size} bytes", limit=self._list_size
+            ) from None
+        except (HPACKError, IndexError, ValueError) as error:
+            raise HeaderCompressionError(f"a header block cannot be read: {error or type(error).__name__}") from error
+
+    def _decode_plain(self, block: bytes) -> Fields | None:
+        """Return the fields if they are indexed ones and then short literals, as ours are; None for `hpack` to look."""
+        if len(block) > _LONGEST_KEY:
+            return None
+        indexed = _INDEXED(block)
+        assert indexed is not None
+        at = indexed.end()
+        known = self.seen.get(block[:at])
+        try:
+            if known is not None:
+                fields = list(known.fields)
+            else:
+                fields = [self._table.get_by_index(byte & 0x7F) for byte in block[:at]]
+            while at < len(block):
+                if block[at] not in {0x00, 0x10}:
+                    return None
+                name_at = at + 2
+                value_at = name_at + block[at + 1] + 1
+                at = value_at + block[value_at - 1]
+                if block[name_at - 1] >= _SHORT or block[value_at - 1] >= _SHORT or at > len(block):
+                    return None
+                fields.append((block[name_at : value_at - 1], block[value_at:at]))
+        except (IndexError, HPACKError):
+            return None
+        if len(fields) > _FIELDS_UNCHECKED and sum(len(n) + len(v) + 32 for n, v in fields) > self._list_size:
+            return None
+        return tuple(fields)
+
+
+class Repeated:
+    """Fields that are sent again and again on one connection, and the block that they make at the moment."""
+
+    __slots__ = ("block", "fields", "version")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self.block = b""
+        self.version = -1
+
+
+class BlockEncoder:
+    """Blocks for the peer. They are to be sent in the order in which they are made."""
+
+    def __init__(self) -> None:
+        self._hpack = Encoder()
+        self._table = self._hpack.header_table = _VersionedTable()
+        self._most = self._table.maxsize
+
+    def limit_table(self, size: int) -> None:
+        """Use no more than `size` bytes of the peer's table; the next block says so (RFC 7541, section 4.2)."""
+        size = min(size, self._most)
+        if size != self._table.maxsize:  # setting the same again would make hpack forget what it still has to say
+            self._hpack.header_table_size = size
+
+    def encode(self, repeated: Repeated) -> bytes:
+        """Return the block for fields that repeat."""
+        table = self._table
+        if repeated.version == table.version:
+            return repeated.block
+        version, settled = table.version, not table.resized
+        block = self._hpack.encode(()) + b"".join([self._encode_field(name, value) for name, value in repeated.fields])
+        if settled and table.version == version:  # else it says what is to be said once
+            repeated.block, repeated.version = block, version
+        return block
+
+    def _encode_field(self, name: bytes, value: bytes) -> bytes:
+        # What the table has no room for stays out of it: else two sets of headers would push each other out forever.
+        found = self._table.search(name, value)
+        if (found is None or found[2] is None) and not self._table.has_room_for(name, value):
+            return literal(name, value)
+        return self._hpack.encode(((name, value),))
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """Return one field that leaves the table alone, without Huffman coding (RFC 7541, section 6.2.2)."""
+    if len(name) < _SHORT and len(value) < _SHORT:
+        return b"\0%c%b%c%b" % (len(name), name, len(value), value)
+    return b"".join((b"\0", _length(len(name)), name, _length(len(value)), value))
+
+
+def _length(size: int) -> bytes:
+    if size < _SHORT:
+        return bytes((size,))
+    encoded = bytearray((_SHORT,))
+    size -= _SHORT
+    while size >= 0x80:  # noqa: PLR2004 - seven bits in each byte
+        encoded.append(size & 0x7F | 0x80)
+        size >>= 7
+    encoded.append(size)
+    return bytes(encoded)

@@ -1,0 +1,114 @@
+"""Metadata as header fields and back (gRPC over HTTP/2, "Custom-Metadata"), and deadlines as `grpc-timeout`."""
+
+from __future__ import annotations
+
+import math
+from binascii import a2b_base64
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from grpclib.metadata import _Metadata, encode_metadata
+from multidict import MultiDict
+
+from supervisor.errors import ConfigurationError
+from supervisor.transport.engine.headers import Fields, literal
+
+__all__ = [
+    "MalformedMetadataError",
+    "check_binary",
+    "decode_metadata",
+    "decode_timeout",
+    "encode_literals",
+    "encode_timeout",
+]
+
+_OWN: Final = frozenset({b"te", b"content-type", b"user-agent"})
+
+_UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+_MOST_DIGITS: Final = 8
+_MOST: Final = 99_999_999
+
+
+class MalformedMetadataError(ValueError):
+    """A field whose value is not what its name promises."""
+
+
+def decode_metadata(fields: Fields) -> _Metadata:
+    """Return what the peer's application sent; values of keys that end in `-bin` are bytes.
+
+    Raises:
+        MalformedMetadataError: such a value is not base64.
+    """
+    found: MultiDict[str | bytes] = MultiDict()
+    for name, value in fields:
+        if name[:1] == b":" or name[:5] == b"grpc-" or name in _OWN:
+            continue
+        key = name.decode("latin-1")
+        if name[-4:] == b"-bin":
+            for part in value.split(b","):  # several values may come as one
+                found.add(key, _decode_base64(key, part))
+        else:
+            found.add(key, value.decode("latin-1"))
+    return cast("_Metadata", found)
+
+
+def check_binary(fields: Fields) -> None:
+    """Raise `MalformedMetadataError` for a `-bin` value that is not base64, whether or not anybody will read it."""
+    for name, value in fields:
+        if name[-4:] == b"-bin":
+            for part in value.split(b","):
+                _decode_base64(name.decode("latin-1"), part)
+
+
+def _decode_base64(key: str, value: bytes) -> bytes:
+    try:
+        if not value.isascii():
+            raise ValueError("not ASCII")  # noqa: TRY301 - translated below like what a2b_base64 raises
+        return a2b_base64(value + b"=" * (-len(value) % 4))
+    except ValueError as error:
+        raise MalformedMetadataError(f"the value of header {key!r} is not base64: {error}") from None
+
+
+def encode_literals(metadata: Any) -> bytes:
+    """Return metadata as literals, for the end of a header block.
+
+    Raises:
+        ConfigurationError: HTTP/2 cannot carry it.
+    """
+    try:
+        pairs = encode_metadata(metadata)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"bad metadata: {error}") from error
+    return b"".join([literal(key.encode("ascii"), value.encode("ascii")) for key, value in pairs])
+
+
+def encode_timeout(remaining: float) -> bytes:
+    """Return `grpc-timeout`, as a literal, that is not shorter than `remaining` seconds: this side's clock decides.
+
+    Rounded up to three digits, so that the same timeout gives the same block in every call, which costs less.
+    """
+    microseconds = max(1, math.ceil(remaining * 1e6))
+    digits = 10 ** max(0, len(str(microseconds)) - 3)
+    return _timeout_literal(-(-microseconds // digits) * digits)
+
+
+@lru_cache(512)
+def _timeout_literal(microseconds: int) -> bytes:
+    for unit, size in ((b"u", 1), (b"m", 1_000), (b"S", 1_000_000)):
+        value = -(-microseconds // size)
+        if value <= _MOST:  # at most eight digits
+            return literal(b"grpc-timeout", b"%d%b" % (value, unit))
+    return literal(b"grpc-timeout", b"%dS" % _MOST)
+
+
+def decode_timeout(value: bytes) -> float:
+    """Return seconds.
+
+    Raises:
+        MalformedMetadataError: it is not a number of at most eight digits and a unit.
+    """
+    number, unit = value[:-1], _UNITS.get(value[-1:])
+    if unit is None or not number.isdigit() or len(number) > _MOST_DIGITS:
+        raise MalformedMetadataError(f"{value!r} is not a timeout")
+    return int(number) * unit

@@ -1,0 +1,274 @@
+"""From bytes to frames, and the frames that carry calls: DATA, HEADERS and CONTINUATION (RFC 9113, sections 4 and 6). No I/O.
+
+This is where a call costs most, so that the frames that nearly all are, a message that fills its frame and a header block
+that was seen before, are dealt with in the loop that finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from supervisor.transport.engine import frames
+from supervisor.transport.engine.faults import (
+    FrameOrderError,
+    FrameSizeError,
+    HeaderListTooLargeError,
+    PrefaceError,
+    WindowError,
+)
+from supervisor.transport.engine.flood import Budget
+from supervisor.transport.engine.frames import LARGEST_WINDOW
+from supervisor.transport.engine.headers import BlockDecoder, HeaderBlock
+from supervisor.transport.engine.settings import WireSettings
+from supervisor.transport.engine.stream import BODY, ENDED, PREFIX, Stream
+from supervisor.transport.tls_errors import is_tls_record
+
+__all__ = ["FrameReceiver"]
+
+_HEAD: Final = frames.FRAME_HEAD.size
+_PRIORITY_SIZE: Final = 5
+_REPORT_AT: Final = 1 << 30
+_UNUSUAL: Final = frames.PADDED | frames.PRIORITY_FIELDS
+
+_read_head = frames.FRAME_HEAD.unpack_from
+_read_prefix = frames.MESSAGE_PREFIX.unpack_from
+
+
+class FrameReceiver:
+    """The receiving half of a connection; `Connection` is the rest.
+
+    Attributes:
+        streams: those that are open, by id; whoever opens one takes it out when its call is over.
+        settings: this side's bounds.
+        write: takes bytes to be sent.
+    """
+
+    client_side: ClassVar[bool]
+
+    def __init__(self, settings: WireSettings, write: Callable[[bytes], None], clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self.write = write
+        self.streams: dict[int, Any] = {}
+        self._budget = Budget(settings.control_burst, settings.control_rate, clock)
+        self._decoder = BlockDecoder(table_size=settings.header_table, list_size=settings.header_list)
+        self._over: dict[int, int] = {}  # streams that were ended from here → bytes that may be on their way
+        self._arrived = 0  # bytes of DATA of which the peer has not been told
+        self._pieces: list[bytes] = []  # of a frame that has not arrived in whole
+        self._pieces_size = 0
+        self._wanted = 0  # bytes from the begin of `_pieces` on, until more can be done
+        self._begun = False  # the peer has sent its preface, if it is to, and the head of its first SETTINGS
+        self._block: list[bytes] | None = None  # a header block that goes on in CONTINUATION
+        self._block_size = self._block_stream = self._block_ends = 0
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the peer.
+
+        Raises:
+            WireViolationError: they break the rules; a GOAWAY with its code is what the peer should get.
+        """
+        if self._pieces:
+            self._pieces.append(data)
+            self._pieces_size += len(data)
+            if self._pieces_size < self._wanted:
+                return
+            data = b"".join(self._pieces)
+            self._pieces = []
+        at = 0 if self._begun else self._receive_first(data)
+        if at < 0:
+            return
+        at = self._receive_frames(data, at)
+        if at < len(data):
+            self._pieces = [data[at:] if at else data]
+            self._pieces_size = len(data) - at
+
+    def _receive_frames(self, data: bytes, at: int) -> int:  # noqa: C901, PLR0912, PLR0915 - see the module's docstring
+        """Act on the frames in `data` from `at` on; return where the first one begins that is not whole.
+
+        A stream is woken once for all that arrived on it in a row: a reply's message does not wake its caller when its
+        status comes right behind it.
+        """
+        streams, size, most = self.streams, len(data), self.settings.frame_size
+        seen = self._decoder.seen
+        most_message, arrived = self.settings.message_size + 5, 0
+        touched: Stream | None = None
+        while size - at >= _HEAD:
+            upper, lower, kind, flags, stream_id = _read_head(data, at)
+            start = at + _HEAD
+            end = start + (upper << 8 | lower)
+            if end > size or end - start > most:
+                if end - start > most:
+                    raise FrameSizeError(f"a frame of {end - start} bytes is over the limit of {most}")
+                self._wanted = end - at
+                break
+            at = end
+            if stream_id > LARGEST_WINDOW:
+                stream_id &= LARGEST_WINDOW  # the reserved bit is to be ignored (section 4.1)
+            if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block_stream):
+                raise FrameOrderError("a header block was interrupted")
+            if kind == frames.DATA:
+                stream = streams.get(stream_id)
+                if stream is not touched:
+                    if touched is not None:
+                        touched.wake()
+                    touched = stream
+                if (
+                    stream is not None
+                    and not flags & frames.PADDED
+                    and stream.phase == BODY
+                    and end - start >= PREFIX
+                    and _read_prefix(data, start) == (0, end - start - 5)
+                    and stream._parts is None  # noqa: SLF001 - a stream is this package's, and this its hottest place
+                    and end - start <= stream.room
+                    and end - start <= most_message
+                    and stream.fault is None
+                ):
+                    # A frame that is exactly one message, as nearly all are.
+                    stream.room -= end - start
+                    arrived += end - start
+                    stream.messages.append(data[start + 5 : end])
+                    if flags & frames.END_STREAM:
+                        stream.phase = ENDED
+                else:
+                    self._receive_data(stream, stream_id, flags, data[start:end])
+            elif kind == frames.HEADERS:
+                block = data[start:end]
+                if not flags & _UNUSUAL and flags & frames.END_HEADERS:
+                    headers = seen.get(block)
+                    if headers is None:
+                        headers = self._decode(block)
+                    stream = self._take_headers(stream_id, streams.get(stream_id), headers, flags & frames.END_STREAM)
+                else:
+                    stream = self._receive_headers(stream_id, flags, block)
+                if stream is not touched:
+                    if touched is not None:
+                        touched.wake()
+                    touched = stream
+            else:
+                self._receive_other(kind, flags, stream_id, data[start:end])
+        else:
+            self._wanted = _HEAD
+        if touched is not None:
+            touched.wake()
+        self._arrived += arrived
+        if self._arrived >= _REPORT_AT:  # of the connection's window, on arrival: only the streams' hold the peer back
+            self.write(frames.window_update(0, self._arrived))
+            self._arrived = 0
+        return at
+
+    def _receive_first(self, data: bytes) -> int:
+        """Check the preface and that SETTINGS come first (section 3.4); return where frames begin, or -1 for not yet."""
+        preface = b"" if self.client_side else frames.PREFACE
+        begin = len(preface)
+        if is_tls_record(data):
+            raise PrefaceError("the peer speaks TLS, and this side was not told to")
+        if data[:begin] != preface[: len(data)]:
+            raise PrefaceError("the peer does not speak HTTP/2")
+        if len(data) >= begin + _HEAD:
+            upper, lower, kind, flags, stream_id = _read_head(data, begin)
+            if (upper << 8 | lower) > self.settings.frame_size:
+                raise FrameSizeError("the peer's first frame is too large: it does not speak HTTP/2")
+            if kind != frames.SETTINGS or flags & frames.ACK or stream_id:
+                raise PrefaceError("the peer did not send its settings first: it does not speak HTTP/2")
+            self._begun = True
+            return begin
+        self._pieces, self._pieces_size, self._wanted = [data], len(data), begin + _HEAD
+        return -1
+
+    # --- DATA (section 6.1) ------------------------------------------------------------------------------------------
+
+    def _receive_data(self, stream: Stream | None, stream_id: int, flags: int, payload: bytes) -> None:
+        """Take a frame that is not exactly one message, or that should not be here."""
+        length = len(payload)
+        self._arrived += length
+        if stream is None:
+            self._check_known(stream_id, "DATA")
+            room = self._over.get(stream_id, 0) - length
+            if room < 0 or not length:
+                self._budget.spend("DATA on a stream that is over")
+            else:
+                self._over[stream_id] = room
+            return
+        if stream.phase != BODY:
+            self._break_stream(stream, "DATA came before the headers or after the end")
+            return
+        stream.room -= length
+        if stream.room < 0:
+            raise WindowError(f"stream {stream_id} is over its window")
+        if flags & frames.PADDED:
+            payload = _unpad(payload)
+            stream.release(length - len(payload))
+        if payload:
+            stream.take_data(payload)
+        elif not flags & frames.END_STREAM:
+            self._budget.spend("empty DATA")
+        if flags & frames.END_STREAM:
+            stream.phase = ENDED
+
+    # --- HEADERS and CONTINUATION (sections 6.2 and 6.10) ------------------------------------------------------------
+
+    def _receive_headers(self, stream_id: int, flags: int, block: bytes) -> Stream | None:
+        if flags & frames.PADDED:
+            block = _unpad(block)
+        if flags & frames.PRIORITY_FIELDS:
+            if len(block) < _PRIORITY_SIZE:
+                raise FrameSizeError("HEADERS are too short for their fields")
+            block = block[_PRIORITY_SIZE:]
+        if not flags & frames.END_HEADERS:
+            self._block, self._block_stream = [block], stream_id
+            self._block_size, self._block_ends = len(block), flags & frames.END_STREAM
+            return None
+        return self._take_block(stream_id, block, flags & frames.END_STREAM)
+
+    def _receive_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is None:
+            raise FrameOrderError("CONTINUATION continues nothing")
+        if not payload:
+            self._budget.spend("empty CONTINUATION")
+        self._block.append(payload)
+        self._block_size += len(payload)
+        if self._block_size > self.settings.header_list:  # checked as it grows, or it would grow without end
+            raise HeaderListTooLargeError(
+                f"a header block is over {self.settings.header_list} bytes", limit=self.settings.header_list
+            )
+        if flags & frames.END_HEADERS:
+            block, self._block = b"".join(self._block), None
+            stream = self._take_block(stream_id, block, self._block_ends)
+            if stream is not None:
+                stream.wake()
+
+    def _take_block(self, stream_id: int, block: bytes, end: int) -> Stream | None:
+        headers = self._decode(block)  # in any case: the table must follow
+        return self._take_headers(stream_id, self.streams.get(stream_id), headers, end)
+
+    def _decode(self, block: bytes) -> HeaderBlock:
+        if len(block) > self.settings.header_list:
+            raise HeaderListTooLargeError(
+                f"a header block is over {self.settings.header_list} bytes", limit=self.settings.header_list
+            )
+        return self._decoder.decode(block)
+
+    # --- what the other half and the role decide ---------------------------------------------------------------------
+
+    def _receive_other(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Act on a frame that carries neither messages nor headers."""
+        raise NotImplementedError
+
+    def _take_headers(self, stream_id: int, stream: Any, headers: HeaderBlock, end: int) -> Stream | None:
+        """Act on headers; return the stream that they concerned, unless it is new or over. `end`: END_STREAM came."""
+        raise NotImplementedError
+
+    def _check_known(self, stream_id: int, kind: str) -> None:
+        """Raise unless the stream was open once: what comes late is ignored, on an idle stream it may not come (5.1)."""
+        raise NotImplementedError
+
+    def _break_stream(self, stream: Stream, why: str) -> None:
+        """End one stream, or the connection, whose frames make no sense."""
+        raise NotImplementedError
+
+
+def _unpad(payload: bytes) -> bytes:
+    """Return the payload of a padded frame (section 6.1)."""
+    if not payload or payload[0] >= len(payload):
+        raise FrameOrderError("a frame is padded with more than it has")
+    return payload[1 : len(payload) - payload[0]]

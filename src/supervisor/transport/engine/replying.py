@@ -1,0 +1,296 @@
+"""A served call's response: its headers, its messages and its status, in as few writes as they allow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from grpclib.const import Handler as Method
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.metadata import Deadline, _Metadata, encode_bin_value, encode_grpc_message
+from multidict import MultiDict
+
+from supervisor.errors import EncodeError, MessageTooLargeError, ProtocolViolationError, SupervisorError
+from supervisor.transport.engine import frames
+from supervisor.transport.engine.compression import ENCODING_LITERAL, GZIP, pack
+from supervisor.transport.engine.faults import ErrorCode
+from supervisor.transport.engine.headers import literal
+from supervisor.transport.engine.metadata import encode_literals
+from supervisor.transport.engine.request import RequestHead
+from supervisor.transport.engine.stream import BODY, PREFIX, too_large
+from supervisor.transport.engine.waiting import TURN, WaitingStream
+
+if TYPE_CHECKING:
+    from supervisor.transport.engine.answering import ServerProtocol
+    from supervisor.transport.engine.headers import HeaderBlock
+
+__all__ = ["ReplySide", "refusal"]
+
+_SMALL_REPLY: Final = 16_384
+"""Bytes of a reply that overtakes a socket that is full: it ends its call, which frees more than it takes."""
+
+
+class ReplySide(WaitingStream):
+    """The half of a served call that sends; `ServedCall` is the rest.
+
+    Attributes:
+        method: what serves it.
+        request: what its headers say.
+        task: what runs its handler; None until the request has come far enough.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_cancelled",
+        "_compress",
+        "_deadline",
+        "_dispatch",
+        "_expired",
+        "_expires_at",
+        "_head_sent",
+        "_held",
+        "_messages_sent",
+        "_metadata",
+        "_slice",
+        "_trailers_sent",
+        "method",
+        "request",
+        "task",
+    )  # fmt: skip
+
+    wire: ServerProtocol
+
+    def __init__(self, wire: ServerProtocol, request: RequestHead, method: Method, headers: HeaderBlock) -> None:
+        WaitingStream.__init__(self, wire, many=method.cardinality.client_streaming)
+        self.headers = headers
+        self.phase = BODY
+        self.reading = not method.cardinality.client_streaming  # the handler begins when the request is whole
+        self.method = method
+        self.task: asyncio.Task[None] | None = None
+        self.request = request
+        self._dispatch = wire.service.listened_dispatch
+        self._deadline: Deadline | None = None
+        self._metadata: _Metadata | None = None
+        self._expires_at: float | None = None
+        self._slice = 0
+        self._expired = False
+        self._begun = False
+        self._cancelled = False
+        self._head_sent = False
+        self._trailers_sent = False
+        self._messages_sent = 0
+        self._held: bytes | None = None  # a unary reply, until its status goes with it
+        self._compress = 0
+
+    async def send_initial_metadata(self, *, metadata: Any = None) -> None:
+        """Send the response's headers; implied by what is sent after them."""
+        if self._head_sent:
+            raise ProtocolViolationError("the headers were sent already")
+        extra = await self._initial_literals(metadata)
+        if not self.wire.writable:
+            await self.wire.wait_to_send(self)
+        self.wire.write(self._head(extra))
+
+    async def _initial_literals(self, metadata: Any) -> bytes:
+        if self._dispatch is not None:
+            (metadata,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
+        return encode_literals(metadata) if metadata else b""
+
+    def _head(self, extra: bytes = b"") -> bytes:
+        """Return the response's headers, to be sent at once."""
+        self._head_sent = True
+        connection = self.connection
+        block = connection.encoder.encode(self.wire.head) + extra
+        if self._compress:
+            block += ENCODING_LITERAL
+        return frames.header_frames(self.id, block, end=False, frame_size=connection.peer_frame_size)
+
+    def compress(self) -> None:
+        """Send the messages of this call gzipped, from the headers on; of no effect where the caller takes none.
+
+        Raises:
+            ProtocolViolationError: the headers were sent already.
+        """
+        if self._head_sent:
+            raise ProtocolViolationError("the headers were sent already")
+        self._compress = int(GZIP in self.request.accepted)
+
+    async def send_message(self, message: Any) -> None:
+        """Send a response message, after the headers if they were not sent.
+
+        A unary reply goes out with the status, when the handler has ended.
+
+        Raises:
+            GRPCError: the message is over the limit.
+        """
+        streaming = self.method.cardinality.server_streaming
+        if self._messages_sent and not streaming:
+            raise ProtocolViolationError("a unary call was answered twice")
+        if self._dispatch is not None:
+            (message,) = await self._dispatch.send_message(message)
+        data = self._encode(message)
+        self._messages_sent += 1
+        if not streaming:
+            self._held = data
+            return
+        await self._send_next(data)
+
+    def _encode(self, message: Any) -> bytes:
+        service, message_type = self.wire.service, self.method.reply_type
+        try:
+            data: bytes = service.codec.encode(message, message_type)
+        except MessageTooLargeError as error:
+            raise refusal(error) from error
+        except SupervisorError:
+            raise
+        except Exception as error:
+            raise EncodeError(f"a {message_type.__name__} cannot be encoded: {error}") from error
+        if len(data) > service.message_size:
+            raise refusal(too_large(len(data), service.message_size))
+        return data
+
+    async def _send_next(self, data: bytes) -> None:
+        """Send a message of a streaming response."""
+        if self.failure is not None:
+            self.check()
+        wire, connection = self.wire, self.connection
+        head = b""
+        if not self._head_sent:
+            head = self._head(await self._initial_literals(None))
+        compressed = self._compress if data else 0
+        if compressed:
+            data = pack(data)
+        size = len(data) + PREFIX
+        if (
+            size <= connection.send_window
+            and size <= self.send_window
+            and size <= connection.peer_frame_size
+            and wire.writable
+        ):
+            connection.send_window -= size
+            self.send_window -= size
+            head += frames.message_head(self.id, len(data), compressed=compressed)
+            wire.write_message(head, data)
+        else:
+            await wire.send_data(self, head, data, compressed=compressed, end=False)
+        self._straight += 1
+        if self._straight >= TURN:
+            self._straight = 0
+            await asyncio.sleep(0)
+
+    async def send_trailing_metadata(
+        self,
+        *,
+        status: Status = Status.OK,
+        status_message: str | None = None,
+        status_details: Any = None,
+        metadata: Any = None,
+    ) -> None:
+        """Send the status, which ends the response; implied by the handler's end."""
+        if self._trailers_sent:
+            raise ProtocolViolationError("the status was sent already")
+        if status is Status.OK and not self.method.cardinality.server_streaming and not self._messages_sent:
+            raise ProtocolViolationError("the handler of a unary response sent none")
+        if self._dispatch is not None:
+            (metadata,) = await self._dispatch.send_trailing_metadata(
+                MultiDict(metadata or ()),
+                status=status, status_message=status_message, status_details=status_details,
+            )  # fmt: skip
+        extra = b""
+        if status is not Status.OK:
+            extra = self._status_literals(status, status_message, status_details)
+        if metadata:
+            extra += encode_literals(metadata)
+        held, self._held = self._held, None
+        if held is not None and status is Status.OK:
+            await self._send_reply(held, extra)
+        else:
+            self.send_trailers(extra, ok=status is Status.OK)
+
+    def _status_literals(self, status: Status, message: str | None, details: Any) -> bytes:
+        extra = literal(b"grpc-status", b"%d" % status.value)
+        if message is not None:
+            extra += literal(b"grpc-message", encode_grpc_message(message).encode("ascii"))
+        if details is not None:
+            packed = self.wire.service.details_codec.encode(status, message, details)
+            extra += literal(b"grpc-status-details-bin", encode_bin_value(packed))
+        return extra
+
+    async def _send_reply(self, data: bytes, extra: bytes) -> None:
+        """Send a unary reply with all that goes around it, in one write where possible."""
+        wire, connection = self.wire, self.connection
+        size = len(data) + PREFIX
+        if (
+            size <= _SMALL_REPLY
+            and not (extra or self._head_sent or self._compress)
+            and self._dispatch is None
+            and size <= connection.send_window
+            and size <= self.send_window
+            and (wire.writable or wire.check_backlog())
+        ):
+            # All in one write: what nearly every reply is.
+            encoder = connection.encoder
+            connection.send_window -= size
+            self._head_sent = self._trailers_sent = self.sent_end = True
+            block = encoder.encode(wire.head)
+            wire.write(frames.reply_frames(self.id, block, data, encoder.encode(wire.ok)))
+            return
+        head = b"" if self._head_sent else self._head(await self._initial_literals(None))
+        compressed = self._compress if data else 0
+        if compressed:
+            data = pack(data)
+        size = len(data) + PREFIX
+        if (
+            size <= connection.send_window
+            and size <= self.send_window
+            and size <= connection.peer_frame_size
+            and (wire.writable or (size <= _SMALL_REPLY and wire.check_backlog()))
+        ):
+            connection.send_window -= size
+            self.send_window -= size
+            head += frames.message_head(self.id, len(data), compressed=compressed)
+            if size <= _SMALL_REPLY:
+                wire.write(head + data + self._trailers(extra, ok=True))
+                return
+            wire.write_message(head, data)
+        else:
+            await wire.send_data(self, head, data, compressed=compressed, end=False)
+        if not self.closed:
+            wire.write(self._trailers(extra, ok=True))
+
+    def send_trailers(self, extra: bytes, *, ok: bool) -> None:
+        """Send the status, whether or not the peer reads; with the headers, if they were not sent."""
+        if not self.closed:
+            self.wire.write(self._trailers(extra, ok=ok))
+
+    def _trailers(self, extra: bytes, *, ok: bool) -> bytes:
+        self._trailers_sent = self.sent_end = True
+        connection = self.connection
+        wire = self.wire
+        with_head, alone = (wire.head_only, wire.ok) if ok else (wire.head, wire.nothing)
+        repeated = alone if self._head_sent else with_head
+        self._head_sent = True
+        block = connection.encoder.encode(repeated) + extra
+        return frames.header_frames(self.id, block, end=True, frame_size=connection.peer_frame_size)
+
+    async def cancel(self) -> None:
+        """Tell the client that there is nothing more to expect."""
+        if self._cancelled:
+            raise ProtocolViolationError("the call was cancelled already")
+        self._cancelled = True
+        self.connection.reset(self, ErrorCode.CANCEL)
+
+    def refuse(self, status: Status, message: str) -> None:
+        """Answer with a status, without waiting for the peer to read, and end the call both ways."""
+        if not self._trailers_sent:
+            self.send_trailers(self._status_literals(status, message, None), ok=False)
+        self.connection.reset(self, ErrorCode.NO_ERROR)
+        self.wire.release(self)
+
+
+def refusal(error: BaseException) -> GRPCError:
+    """Return the status for a message over the limit, and remember why."""
+    refusal = GRPCError(Status.RESOURCE_EXHAUSTED, str(error.args[0]))
+    refusal.__cause__ = error
+    return refusal

@@ -1,0 +1,93 @@
+"""What the header block of a request says; read once per block, however many calls begin with it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from grpclib.const import Cardinality, Status
+from grpclib.const import Handler as Method
+
+from supervisor.transport.engine.compression import GZIP
+from supervisor.transport.engine.headers import Fields, HeaderBlock
+from supervisor.transport.engine.metadata import MalformedMetadataError, check_binary, decode_timeout
+
+__all__ = ["Refusal", "RequestHead", "read_request"]
+
+Refusal = tuple[Status, str, int]
+"""Status, message and HTTP status for a request that cannot be served."""
+
+
+class RequestHead:
+    """The headers of a request.
+
+    Attributes:
+        path: the route.
+        method: what serves it; None when nobody does.
+        timeout: seconds until the caller gives up; None when it did not say.
+        encoding: how messages that are compressed are.
+        accepted: how messages to the caller may be.
+        direct: the servicer's own method, when a generated handler would only pass it the message.
+        user_agent: how the caller's library calls itself.
+        refusal: the answer, when the request cannot be served.
+    """
+
+    __slots__ = ("accepted", "direct", "encoding", "method", "path", "refusal", "timeout", "user_agent")
+
+    def __init__(self, block: Fields, methods: Mapping[str, Method], subtype: bytes) -> None:
+        fields = dict(block)
+        self.path = fields.get(b":path", b"").decode("latin-1")
+        self.method: Any = methods.get(self.path)
+        self.direct = direct_method(self.method) if self.method is not None else None
+        self.encoding = fields.get(b"grpc-encoding", b"identity")
+        self.accepted = fields.get(b"grpc-accept-encoding", b"")
+        agent = fields.get(b"user-agent")
+        self.user_agent = None if agent is None else agent.decode("latin-1")
+        self.timeout: float | None = None
+        self.refusal = self._refusal(fields, subtype)
+        if self.refusal is None:
+            try:
+                check_binary(block)
+                if b"grpc-timeout" in fields:
+                    self.timeout = decode_timeout(fields[b"grpc-timeout"])
+            except MalformedMetadataError as error:
+                self.refusal = Status.INTERNAL, f"the request's headers cannot be read: {error}", 200
+
+    def _refusal(self, fields: Mapping[bytes, bytes], subtype: bytes) -> Refusal | None:
+        content_type = fields.get(b"content-type", b"")
+        kind, _, received = content_type.partition(b"+")
+        if fields.get(b":method") != b"POST":
+            return Status.INTERNAL, "a gRPC request is a POST", 405
+        if kind != b"application/grpc" or (received or b"proto") != subtype:
+            return Status.INTERNAL, f"content-type {content_type.decode('latin-1')!r} is not served here", 415
+        if fields.get(b"te") != b"trailers":
+            return Status.INTERNAL, "the request lacks 'te: trailers'", 400
+        if self.encoding not in {b"identity", GZIP}:
+            return Status.UNIMPLEMENTED, f"grpc-encoding {self.encoding.decode('latin-1')!r} is not served here", 200
+        if self.method is None:
+            return Status.UNIMPLEMENTED, f"unknown method {self.path}", 200
+        return None
+
+
+def direct_method(method: Method) -> Callable[[Any], Awaitable[Any]] | None:
+    """Return the servicer's method behind a handler that betterproto generated for a unary call.
+
+    Such a handler receives the message, awaits the method of its own name, and sends what that returns.
+    """
+    func = method.func
+    code = getattr(func, "__code__", None)
+    name = getattr(func, "__name__", "").removeprefix("__rpc_")
+    if method.cardinality is not Cardinality.UNARY_UNARY or code is None:
+        return None
+    if code.co_names != ("recv_message", name, "send_message") or code.co_argcount != 2:  # noqa: PLR2004 - self, stream
+        return None
+    found: Callable[[Any], Awaitable[Any]] | None = getattr(func.__self__, name, None)
+    return found
+
+
+def read_request(block: HeaderBlock, methods: Mapping[str, Method], subtype: bytes) -> RequestHead:
+    """Return what a request's block says."""
+    if block.view is None:
+        block.view = RequestHead(block.fields, methods, subtype)
+    found: RequestHead = block.view
+    return found

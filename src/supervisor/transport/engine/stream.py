@@ -1,0 +1,179 @@
+"""One HTTP/2 stream (RFC 9113, section 5): what has arrived on it, and how much may be sent. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from supervisor.errors import MessageTooLargeError
+from supervisor.transport.engine.headers import HeaderBlock
+
+if TYPE_CHECKING:
+    from supervisor.transport.engine.connection import Connection
+
+__all__ = ["BODY", "ENDED", "HEAD", "PREFIX", "Compressed", "MakeError", "Stream", "too_large"]
+
+MakeError = Callable[[], Exception]
+"""Builds the error afresh for each raise: an instance raised twice would collect both tracebacks."""
+
+HEAD: Final = 0
+BODY: Final = 1
+ENDED: Final = 2
+"""What the peer may send next: its headers; messages and trailers; nothing."""
+
+PREFIX: Final = 5
+"""Bytes before each message: compressed or not, then the length."""
+
+
+class Compressed(bytes):
+    """A message that is still compressed: it is unpacked when it is read, so that unread ones cost what they weigh."""
+
+    __slots__ = ()
+
+
+class Stream:
+    """What both sides keep of a stream; its owner overrides `wake`.
+
+    Attributes:
+        id: the stream's number; 0 until it has one.
+        phase: what the peer may send next.
+        headers: the block that began the response or the request.
+        trailers: the block that ended it; the same one when there was no other.
+        messages: complete and unread; a list when there is to be one.
+        failure: why the stream ended before its time; None while it has not.
+        abrupt: whether that ends it whatever has arrived (its deadline passed); otherwise what has arrived is still
+            delivered and only a wait for more fails (the peer went away after it had answered).
+        fault: what is wrong with the messages that come after those in `messages`.
+        closed: whether this side has reset the stream or the connection has ended: nothing more is sent on it.
+        sent_end: whether this side has sent END_STREAM.
+        reading: whether somebody waits for messages, so that parts of one may be acknowledged.
+        room: bytes that the peer may still send on this stream.
+        send_window: bytes that the peer takes on this stream.
+    """
+
+    __slots__ = (
+        "_early", "_highest_window", "_parts", "_parts_size", "_unreported", "_wanted", "abrupt", "closed",
+        "connection", "failure", "fault", "headers", "id", "messages", "phase", "reading", "room", "send_window", "sent_end", "trailers",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, *, many: bool) -> None:
+        self.connection = connection
+        self.id = 0
+        self.phase = HEAD
+        self.headers: HeaderBlock | None = None
+        self.trailers: HeaderBlock | None = None
+        self.messages: deque[bytes] | list[bytes] = deque() if many else []  # a deque takes half a kilobyte
+        self.failure: MakeError | None = None
+        self.abrupt = False
+        self.fault: MakeError | None = None
+        self.closed = False
+        self.sent_end = False
+        self.reading = False
+        self.send_window = self._highest_window = connection.initial_send_window
+        self.room = connection.settings.stream_window
+        self._unreported = 0  # bytes that were released, of which the peer has not been told
+        self._early = 0  # bytes that were released before their message was read
+        self._parts: list[bytes] | None = None  # of a message that has not arrived in whole
+        self._parts_size = 0
+        self._wanted = PREFIX  # bytes of it that have to be there before more can be said
+
+    def wake(self) -> None:
+        """Hear that something has arrived or ended."""
+
+    def end_with(self, make_error: MakeError, *, abrupt: bool = False) -> None:
+        """End the stream's waits; the first reason stays, unless an abrupt one follows."""
+        if self.failure is None or (abrupt and not self.abrupt):
+            self.failure, self.abrupt = make_error, abrupt
+        self.wake()
+
+    def take_data(self, data: bytes) -> None:
+        """Take the payload of a DATA frame that is not exactly one message."""
+        if self.fault is not None:
+            self.release(len(data))  # nobody will read it
+            return
+        if self._parts is None:
+            self._parts, self._parts_size, self._wanted = [], 0, PREFIX
+        self._parts.append(data)
+        self._parts_size += len(data)
+        if self._parts_size == self._wanted > PREFIX:
+            self._complete(self._parts)
+        elif self._parts_size >= self._wanted:
+            self._assemble(b"".join(self._parts))
+        if self.reading:
+            self.read_on()
+
+    def _complete(self, parts: list[bytes]) -> None:
+        """Join the parts of one message whose size is known; a large one is copied once."""
+        compressed = parts[0][0]
+        parts[0] = parts[0][PREFIX:]
+        message = b"".join(parts)
+        self.messages.append(Compressed(message) if compressed else message)
+        self._parts, self._wanted = None, PREFIX
+
+    def _assemble(self, data: bytes) -> None:
+        """Cut whole messages off `data`; keep the rest, and how much of it makes the next one whole."""
+        at, limit = 0, self.connection.settings.message_size
+        self._parts, self._wanted = None, PREFIX
+        while len(data) - at >= PREFIX:
+            size = int.from_bytes(data[at + 1 : at + PREFIX], "big")
+            if size > limit:
+                self.fault = partial(too_large, size, limit)
+                self.release(len(data) - at)
+                return
+            self._wanted = PREFIX + size
+            end = at + self._wanted
+            if end > len(data):
+                break
+            message = data[at + PREFIX : end]
+            self.messages.append(Compressed(message) if data[at] else message)
+            at, self._wanted = end, PREFIX
+        if at < len(data):
+            self._parts, self._parts_size = [data[at:] if at else data], len(data) - at
+
+    @property
+    def in_message(self) -> bool:
+        """Whether part of a message has arrived."""
+        return self._parts is not None
+
+    def read_on(self) -> None:
+        """Let the rest come of a message that is being waited for: it may be longer than the window."""
+        self.reading = True
+        if self._parts is not None and not self.messages:
+            begun = self._parts_size - self._early
+            if begun >= self.connection.stream_ack_at:
+                self._report(begun)
+                self._early += begun
+
+    def release(self, size: int) -> None:
+        """Give the peer back `size` bytes that were read (section 6.9)."""
+        if self._early:
+            already = min(self._early, size)
+            self._early -= already
+            size -= already
+        self._report(size)
+
+    def _report(self, size: int) -> None:
+        self._unreported += size
+        if self._unreported >= self.connection.stream_ack_at and self.phase != ENDED:
+            self.connection.open_window(self, self._unreported)
+            self._unreported = 0
+
+    def open_send_window(self, size: int) -> bool:
+        """Let `size` more bytes be sent; return whether the window is now wider than it ever was."""
+        self.send_window += size
+        if self.send_window <= self._highest_window:
+            return False
+        self._highest_window = self.send_window
+        return True
+
+
+def too_large(size: int, limit: int) -> MessageTooLargeError:
+    """Return the error for a message over the limit."""
+    return MessageTooLargeError(
+        f"a message of {size} bytes is over the limit of {limit}",
+        size=size,
+        limit=limit,
+        hint="raise limits.message_size or send it in parts",
+    )

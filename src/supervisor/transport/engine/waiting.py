@@ -1,0 +1,69 @@
+"""A stream that tasks wait on. Nothing is ever cancelled to end a wait: its end is news like any other (see `scope`)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from supervisor.transport.engine.stream import MakeError, Stream
+
+if TYPE_CHECKING:
+    from supervisor.transport.engine.protocol import EngineProtocol
+
+__all__ = ["TURN", "WaitingStream"]
+
+TURN: Final = 32
+"""Messages in a row that a stream may take or give without waiting, before others get a turn of the loop."""
+
+
+class WaitingStream(Stream):
+    """A stream of a connection that asyncio drives.
+
+    Attributes:
+        wire: the connection's asyncio side.
+    """
+
+    __slots__ = ("_straight", "_waiters", "wire")
+
+    def __init__(self, wire: EngineProtocol, *, many: bool) -> None:
+        Stream.__init__(self, wire.connection, many=many)
+        self.wire = wire
+        self._waiters: list[asyncio.Future[None]] = []
+        self._straight = 0  # messages in a row that did not have to be waited for
+
+    def wake(self) -> None:
+        """Let every waiter look again."""
+        waiters = self._waiters
+        if waiters:
+            self._waiters = []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait for news. Whoever waits looks what it is; a waiter that is cancelled leaves nothing behind."""
+        self._straight = 0
+        waiter: asyncio.Future[None] = self.wire.loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    async def take_turns(self) -> None:
+        """Give up the loop from time to time: a stream that never has to wait would keep it to itself."""
+        self._straight += 1
+        if self._straight >= TURN:
+            self._straight = 0
+            await asyncio.sleep(0)
+
+    def check(self) -> None:
+        """Raise the failure, if there is one."""
+        if self.failure is not None:
+            raise self.failure()
+
+    def over(self) -> bool:
+        """Whether what is still to be sent is of no use to the peer."""
+        return False
+
+    def lose(self, make_error: MakeError, *, abrupt: bool) -> None:
+        """End because the connection has ended, or will without having looked at this stream."""
+        self.closed = True
+        self.end_with(make_error, abrupt=abrupt)
