@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import betterproto
 
@@ -12,13 +12,30 @@ from supervisor.transport.codec.compiled import functions_of
 from supervisor.transport.codec.plan import UnsupportedFieldError
 from supervisor.transport.codec.wire import TOO_DEEP, MalformedError
 
-__all__ = ["MAX_DEPTH", "MAX_MESSAGES", "decode", "encode"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_MESSAGES",
+    "READ_FAULTS",
+    "WRITE_FAULTS",
+    "decode",
+    "encode",
+    "explain_read",
+    "explain_write",
+]
 
 MAX_DEPTH = 100
 """How deep messages may nest: the limit of every official protobuf parser."""
 
 MAX_MESSAGES = 1_000_000
 """How many sub-messages one message may hold. An empty one takes 2 bytes on the wire and about 350 in memory."""
+
+WRITE_FAULTS: Final = (RecursionError, UnsupportedFieldError)
+"""What an encoder raises beside `EncodeError`."""
+
+READ_FAULTS: Final = (
+    IndexError, struct.error, UnicodeDecodeError, MalformedError, UnsupportedFieldError, StopIteration, RecursionError,
+)  # fmt: skip
+"""What a decoder raises."""
 
 M = TypeVar("M", bound=betterproto.Message)
 
@@ -28,16 +45,17 @@ def encode(message: betterproto.Message, *, max_depth: int = MAX_DEPTH) -> bytes
 
     Raises `EncodeError` when a value does not fit its field, or the message nests deeper than `max_depth`.
     """
-    cls = type(message)
     try:
-        encoded: bytes = functions_of(cls).encode(message, max_depth)
-    except EncodeError:
-        raise
-    except RecursionError:
-        raise EncodeError(f"{cls.__name__}: {TOO_DEEP}", message_type=cls.__name__) from None
-    except UnsupportedFieldError as error:
-        raise EncodeError(f"{cls.__name__}: {error}", message_type=cls.__name__) from error
+        encoded: bytes = functions_of(type(message)).encode(message, max_depth)
+    except WRITE_FAULTS as error:
+        raise explain_write(type(message), error) from error
     return encoded
+
+
+def explain_write(cls: type, error: Exception) -> EncodeError:
+    """Return what is raised in the place of one of `WRITE_FAULTS`."""
+    reason = TOO_DEEP if isinstance(error, RecursionError) else error
+    return EncodeError(f"{cls.__name__}: {reason}", message_type=cls.__name__)
 
 
 def decode(
@@ -52,19 +70,24 @@ def decode(
     if type(data) is not bytes:
         data = bytes(memoryview(data))
     take = iter(range(max_messages)).__next__
-    cause: Exception | None = None
     try:
         decoded: M = functions_of(cls).decode(data, 0, len(data), max_depth, take)
-    except (IndexError, struct.error):
-        reason = "the data ends inside a field"
-    except UnicodeDecodeError as error:
-        reason, cause = f"a string is not valid UTF-8 ({error.reason})", error
-    except (MalformedError, UnsupportedFieldError) as error:
-        reason, cause = str(error), error
-    except StopIteration:
-        reason = f"it holds more than {max_messages} sub-messages"
-    except RecursionError:
-        reason = TOO_DEEP
-    else:
-        return decoded
-    raise DecodeError(f"{cls.__name__}: {reason}") from cause
+    except READ_FAULTS as error:
+        raise explain_read(cls, error, max_messages) from error
+    return decoded
+
+
+def explain_read(cls: type, error: Exception, max_messages: int) -> DecodeError:
+    """Return what is raised in the place of one of `READ_FAULTS`."""
+    match error:
+        case IndexError() | struct.error():
+            reason = "the data ends inside a field"
+        case UnicodeDecodeError():
+            reason = f"a string is not valid UTF-8 ({error.reason})"
+        case StopIteration():
+            reason = f"it holds more than {max_messages} sub-messages"
+        case RecursionError():
+            reason = TOO_DEEP
+        case _:
+            reason = str(error)
+    return DecodeError(f"{cls.__name__}: {reason}")

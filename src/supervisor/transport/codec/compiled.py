@@ -13,10 +13,11 @@ from typing import Any
 
 import betterproto
 
+from supervisor.transport.codec.constructors import compile_construction
 from supervisor.transport.codec.decode_pieces import emit_wrapper_decoder
 from supervisor.transport.codec.emit_decode import emit_decoder
 from supervisor.transport.codec.emit_encode import emit_encoder, emit_wrapper_encoder
-from supervisor.transport.codec.plan import ValuePlan, read_plan
+from supervisor.transport.codec.plan import MessagePlan, ValuePlan, read_plan
 from supervisor.transport.codec.wellknown import DURATION, TIMESTAMP, ValueCodec
 
 __all__ = ["MessageFunctions", "functions_of"]
@@ -32,25 +33,33 @@ class MessageFunctions:
     Attributes:
         decode: `(data, pos, end, depth, take) -> message`.
         encode: `(message, depth) -> bytes`.
+        flat: whether the class is known to have no sub-messages, so that `take` is not called.
     """
 
-    __slots__ = ("_cls", "decode", "encode")
+    __slots__ = ("_cls", "decode", "encode", "flat")
 
     def __init__(self, cls: type[betterproto.Message]) -> None:
         self._cls = cls
+        self.flat = False
         self.decode: Callable[..., Any] = self._decode_first
         self.encode: Callable[..., bytes] = self._encode_first
 
     def _decode_first(self, *arguments: Any) -> Any:
-        source = emit_decoder(read_plan(self._cls), _codec_of)
+        source = emit_decoder(self._read_plan(), _codec_of)
         self.decode = source.compile("decode", f"decoder of {_title(self._cls)}")
         return self.decode(*arguments)
 
     def _encode_first(self, *arguments: Any) -> bytes:
-        source = emit_encoder(read_plan(self._cls), _codec_of)
+        source = emit_encoder(self._read_plan(), _codec_of)
         self.encode = source.compile("encode", f"encoder of {_title(self._cls)}")
         encoded: bytes = self.encode(*arguments)
         return encoded
+
+    def _read_plan(self) -> MessagePlan:
+        plan = read_plan(self._cls)
+        self.flat = all(field.value.kind != "message" for field in plan.fields)
+        compile_construction(plan)  # a class whose messages are sent is made as often
+        return plan
 
 
 @cache

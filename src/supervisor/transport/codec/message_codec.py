@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import betterproto
 from grpclib.encoding.base import CodecBase
 
 from supervisor.errors import EncodeError, MessageTooLargeError
-from supervisor.transport.codec.betterproto_messages import MAX_DEPTH, MAX_MESSAGES, decode, encode
+from supervisor.transport.codec.betterproto_messages import (
+    MAX_DEPTH,
+    MAX_MESSAGES,
+    READ_FAULTS,
+    WRITE_FAULTS,
+    explain_read,
+    explain_write,
+)
+from supervisor.transport.codec.compiled import MessageFunctions, functions_of
 from supervisor.transport.codec.foreign import decode_foreign, encode_foreign
 
 __all__ = ["MAX_SIZE", "MessageCodec"]
 
 MAX_SIZE = 64 * 2**20
 """How many bytes one message may have."""
-
-
-@cache
-def _is_betterproto(message_type: type) -> bool:
-    """Ask the class, once: asking a message would go through betterproto's attribute access, which costs more than a reply."""
-    return issubclass(message_type, betterproto.Message)
 
 
 class MessageCodec(CodecBase):
@@ -44,31 +45,55 @@ class MessageCodec(CodecBase):
         self._max_size = max_size
         self._max_depth = max_depth
         self._max_messages = max_messages
+        self._known: dict[type, MessageFunctions] = {}
 
     def encode(self, message: Any, message_type: Any) -> bytes:
         """Return the message's bytes; raises `EncodeError` or `MessageTooLargeError`."""
-        if type(message) is not message_type and not isinstance(message, message_type):
+        cls = type(message)
+        if cls is not message_type and not isinstance(message, message_type):
             raise EncodeError(
-                f"expected a {message_type.__name__}, not a {type(message).__name__}",
+                f"expected a {message_type.__name__}, not a {cls.__name__}",
                 message_type=message_type.__name__,
-                value_type=type(message).__name__,
+                value_type=cls.__name__,
             )
-        ours = _is_betterproto(message_type)
-        data = encode(message, max_depth=self._max_depth) if ours else encode_foreign(message)
-        self._check_size(len(data), message_type)
+        functions = self._known.get(cls) or self._functions(cls)
+        if functions is None:
+            data = encode_foreign(message)
+        else:
+            try:
+                data = functions.encode(message, self._max_depth)
+            except WRITE_FAULTS as error:
+                raise explain_write(cls, error) from error
+        if len(data) > self._max_size:
+            raise self._too_large(len(data), message_type)
         return data
 
     def decode(self, data: bytes, message_type: Any) -> Any:
         """Return the message; raises `DecodeError` or `MessageTooLargeError`."""
-        self._check_size(len(data), message_type)
-        if _is_betterproto(message_type):
-            return decode(message_type, data, max_depth=self._max_depth, max_messages=self._max_messages)
-        return decode_foreign(message_type, data)
-
-    def _check_size(self, size: int, message_type: Any) -> None:
+        size = len(data)
         if size > self._max_size:
-            raise MessageTooLargeError(
-                f"a {message_type.__name__} of {size} bytes is larger than the limit of {self._max_size}",
-                size=size,
-                limit=self._max_size,
-            )
+            raise self._too_large(size, message_type)
+        functions = self._known.get(message_type) or self._functions(message_type)
+        if functions is None:
+            return decode_foreign(message_type, data)
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        take = None if functions.flat else iter(range(self._max_messages)).__next__
+        try:
+            return functions.decode(data, 0, size, self._max_depth, take)
+        except READ_FAULTS as error:
+            raise explain_read(message_type, error, self._max_messages) from error
+
+    def _functions(self, message_type: type) -> MessageFunctions | None:
+        """Return what is compiled for a class; None when it is not betterproto's."""
+        if not issubclass(message_type, betterproto.Message):
+            return None
+        found = self._known[message_type] = functions_of(message_type)
+        return found
+
+    def _too_large(self, size: int, message_type: type) -> MessageTooLargeError:
+        return MessageTooLargeError(
+            f"a {message_type.__name__} of {size} bytes is larger than the limit of {self._max_size}",
+            size=size,
+            limit=self._max_size,
+        )
