@@ -8,11 +8,22 @@ from supervisor.transport.engine import frames
 from supervisor.transport.engine.headers import HeaderBlock
 from supervisor.transport.engine.roles import ClientConnection, ServerConnection
 from supervisor.transport.engine.settings import WireSettings
-from supervisor.transport.engine.stream import BODY, ENDED, Stream
+from supervisor.transport.engine.stream import BODY, ENDED, HEAD, Stream
 
 SETTINGS = frames.settings(())
 REQUEST = b"\x83\x86\x04\x04/a/b"  # POST, http, a path as a literal that leaves the table alone
 RESPONSE = b"\x88"  # 200
+
+
+class RecordedStream(Stream):
+    """Takes a whole call as it takes one that comes in pieces."""
+
+    def take_whole(self, headers: HeaderBlock, message: bytes, trailers: HeaderBlock) -> bool:
+        if headers.is_interim or self.phase != HEAD:
+            return False
+        self.headers, self.trailers, self.phase = headers, trailers, ENDED
+        self.messages.append(message)
+        return True
 
 
 class Recorder:
@@ -32,15 +43,21 @@ class Recorder:
     def open(self) -> Stream:
         """Open a stream of a client's."""
         assert isinstance(self.connection, ClientConnection)
-        stream = Stream(self.connection, many=True)
+        stream = RecordedStream(self.connection, many=True)
         self.opened[self.connection.open(stream)] = stream
         return stream
 
     def accept(self, stream_id: int, headers: HeaderBlock, *, end: bool) -> None:
-        stream = Stream(self.connection, many=True)
+        stream = RecordedStream(self.connection, many=True)
         stream.id, stream.headers, stream.phase = stream_id, headers, ENDED if end else BODY
         self.connection.streams[stream_id] = self.opened[stream_id] = stream
         self.told.append(("accept", stream_id, headers.fields, end))
+
+    def accept_whole(self, stream_id: int, headers: HeaderBlock, message: bytes) -> bool:
+        self.accept(stream_id, headers, end=False)
+        self.opened[stream_id].messages.append(message)
+        self.opened[stream_id].phase = ENDED
+        return True
 
     def stream_reset(self, stream: Stream, code: int) -> None:
         self.told.append(("reset", stream.id, code))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 import anyio
 from grpclib.const import Cardinality, Status
@@ -26,6 +26,8 @@ from supervisor.host.keeper import Keeper
 from supervisor.transport.call import Call
 
 __all__ = ["UNSET", "PluginChannel", "Unset"]
+
+_ReplyT = TypeVar("_ReplyT")
 
 
 class Unset:
@@ -87,6 +89,64 @@ class PluginChannel:
             at = Deadline.from_timeout(timeout)
             deadline = at if deadline is None else min(at, deadline)
         return PluginCall(self._keeper, (name, cardinality, request_type, reply_type), deadline, metadata)
+
+    async def unary(
+        self,
+        name: str,
+        request: Any,
+        reply_type: type[_ReplyT],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> _ReplyT:
+        """Make a unary call and return its reply. The arguments are those of `request`.
+
+        While the plugin is ready this is its channel's call and the count of it, and no more.
+        """
+        keeper = self._keeper
+        keeper.check_loop()
+        instance = keeper.ready_instance
+        if instance is None or name in keeper.spec.idempotent:
+            return await self._unary_at_length(
+                name, request, reply_type, timeout=timeout, deadline=deadline, metadata=metadata
+            )
+        if timeout is None and deadline is None:
+            timeout = self._timeout
+        channel = instance.channel
+        assert channel is not None
+        instance.in_flight += 1
+        try:
+            return await channel.unary(
+                name, request, reply_type, timeout=timeout, deadline=deadline, metadata=metadata
+            )  # fmt: skip
+        except Exception as failure:
+            explained = await _explain(failure, name, keeper, instance)
+            if explained is failure:
+                raise
+            raise explained from failure
+        finally:
+            instance.leave_call()
+
+    async def _unary_at_length(
+        self,
+        name: str,
+        request: Any,
+        reply_type: type[_ReplyT],
+        *,
+        timeout: float | None,
+        deadline: Deadline | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> _ReplyT:
+        """Make a call that has to wait for the plugin, or may have to be repeated."""
+        call = self.request(
+            name, Cardinality.UNARY_UNARY, type(request), reply_type,
+            timeout=timeout, deadline=deadline, metadata=metadata,
+        )  # fmt: skip
+        async with call:
+            await call.send_message(request, end=True)
+            reply: _ReplyT = await call.recv_message()
+        return reply
 
 
 async def _await_instance(keeper: Keeper, deadline: Deadline | None) -> Instance:
@@ -271,38 +331,41 @@ class PluginCall(StreamIterator[Any]):
         raise explained from failure
 
     async def _explain(self, failure: Exception) -> Exception:
-        """Return the error the caller gets: the death of the process overrides whatever the connection said."""
-        instance = self._instance
-        if instance is not None and self._may_be_death(failure, instance):
-            maybe_executed = getattr(failure, "maybe_executed", True)
-            if await instance.has_exited(within=_EXIT_AFTER_LOSS):
-                report = instance.report()
-                return PluginCrashedError(
-                    f"ended while {self._target[0]} was in flight: {report.summary}",
-                    plugin=self._keeper.spec.name,
-                    report=report,
-                    maybe_executed=maybe_executed,
-                    hint="the call may have run" if maybe_executed else "the call was not sent and is safe to repeat",
-                )
-        if isinstance(failure, DeadlineExceededError):
-            return DeadlineExceededError(
-                f"{self._target[0]} was not answered before its deadline",
-                plugin=self._keeper.spec.name,
-                hint="give the call a longer timeout, or raise the plugin's call_timeout",
-            )
-        if isinstance(failure, SupervisorError) and failure.plugin is None:
-            failure.plugin = self._keeper.spec.name
-        return failure
+        return await _explain(failure, self._target[0], self._keeper, self._instance)
 
-    @staticmethod
-    def _may_be_death(failure: Exception, instance: Instance) -> bool:
-        match failure:
-            case ConnectionLostError():
-                # A connection that goes on serves its last calls and has refused this one.
-                return instance.channel_lost
-            case CallResetError():
-                return instance.going_away
-            case GRPCError(status=status):
-                return status in _MAYBE_DEATH and instance.going_away
-            case _:
-                return False
+
+async def _explain(failure: Exception, route: str, keeper: Keeper, instance: Instance | None) -> Exception:
+    """Return the error the caller gets: the death of the process overrides whatever the connection said."""
+    if instance is not None and _may_be_death(failure, instance):
+        maybe_executed = getattr(failure, "maybe_executed", True)
+        if await instance.has_exited(within=_EXIT_AFTER_LOSS):
+            report = instance.report()
+            return PluginCrashedError(
+                f"ended while {route} was in flight: {report.summary}",
+                plugin=keeper.spec.name,
+                report=report,
+                maybe_executed=maybe_executed,
+                hint="the call may have run" if maybe_executed else "the call was not sent and is safe to repeat",
+            )
+    if isinstance(failure, DeadlineExceededError):
+        return DeadlineExceededError(
+            f"{route} was not answered before its deadline",
+            plugin=keeper.spec.name,
+            hint="give the call a longer timeout, or raise the plugin's call_timeout",
+        )
+    if isinstance(failure, SupervisorError) and failure.plugin is None:
+        failure.plugin = keeper.spec.name
+    return failure
+
+
+def _may_be_death(failure: Exception, instance: Instance) -> bool:
+    match failure:
+        case ConnectionLostError():
+            # A connection that goes on serves its last calls and has refused this one.
+            return instance.channel_lost
+        case CallResetError():
+            return instance.going_away
+        case GRPCError(status=status):
+            return status in _MAYBE_DEATH and instance.going_away
+        case _:
+            return False

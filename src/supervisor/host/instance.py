@@ -123,7 +123,7 @@ class Instance:
     @property
     def going_away(self) -> bool:
         """Whether it is ending or has said (GOAWAY) that it will: it takes no more calls, and may cut those it has."""
-        return self._reason is not None or self.channel is None or self.channel.is_lost or self.channel.is_draining
+        return self._reason is not None or self.channel is None or self.channel.is_closing
 
     def end(self, reason: ExitReason, error: BaseException | None = None) -> None:
         """Ask this life to end; the first reason wins. Returns at once, `run` climbs the ladder."""

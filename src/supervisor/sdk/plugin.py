@@ -9,13 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from grpclib.events import RecvRequest, listen
-
 from supervisor.address import TcpAddress
 from supervisor.errors import TransportError
 from supervisor.handshake import format_handshake
 from supervisor.records import Level
-from supervisor.sdk.calls import CallCounter
 from supervisor.sdk.context import PluginContext, enter
 from supervisor.sdk.descriptors import StderrWriter, claim_stdin
 from supervisor.sdk.doors import Doors
@@ -71,10 +68,9 @@ class Plugin:
         self._broker_stream = BrokerService(self._infos)
         controller = ControllerService(self._stopping.set)
         own: list[Servicer] = [self._health, controller, self._stdio, self._logs, self._broker_stream]
-        self._calls = CallCounter({route for service in own for route in service.__mapping__()})
         self._limits = limits
-        self._server = Server([*own, *services], limits=limits, on_error=self._log_error)
-        listen(self._server, RecvRequest, self._calls.on_request)
+        background = [route for service in own for route in service.__mapping__()]
+        self._server = Server([*own, *services], limits=limits, on_error=self._log_error, background=background)
         replace_stdout(StreamedOutput(lambda data: self._stdio.write(STDOUT, data), stderr.write))
 
     async def run(self, listener: Listener, request: HostRequest, stdout: int, grace: float) -> None:
@@ -124,7 +120,7 @@ class Plugin:
         """Let the calls finish while records and prints still flow, then those, then the connections."""
         self._health.set_serving(PLUGIN_SERVICE, serving=False)
         try:
-            await self._calls.drain(grace)
+            await self._server.drain(grace)
             sys.stdout.flush()
             await doors.broker.aclose()
             for service in (self._logs, self._stdio, self._health, self._broker_stream):

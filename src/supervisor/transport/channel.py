@@ -48,7 +48,7 @@ class Channel(grpclib.client.Channel):
         self._authority = authority
         self._wire = protocol
         self._protocol = protocol
-        self._calls: set[Call[Any, Any]] = set()
+        self._calls: set[Any] = set()
         self._idle: set[asyncio.Future[None]] = set()
         protocol.on_end = self._ended
         if protocol.connection.failure is not None:
@@ -62,6 +62,11 @@ class Channel(grpclib.client.Channel):
     def is_lost(self) -> bool:
         """Whether the connection has ended."""
         return self.lost.is_set()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it takes no more calls: it is lost or draining."""
+        return self.is_lost or self.is_draining
 
     @property
     def is_draining(self) -> bool:
@@ -120,6 +125,26 @@ class Channel(grpclib.client.Channel):
             dispatch=self.__dispatch__, deadline=deadline,
         )  # fmt: skip
 
+    async def unary(
+        self,
+        name: str,
+        request: Any,
+        reply_type: type[_RecvT],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: _MetadataLike | None = None,
+    ) -> _RecvT:
+        """Make a unary call and return its reply. The arguments are those of `request`."""
+        call = self.request(
+            name, Cardinality.UNARY_UNARY, type(request), reply_type,
+            timeout=timeout, deadline=deadline, metadata=metadata,
+        )  # fmt: skip
+        async with call:
+            await call.send_message(request, end=True)
+            reply: _RecvT = await call.recv_message()  # type: ignore[assignment] # it raises instead
+        return reply
+
     async def __connect__(self) -> WireProtocol:
         """Return the connection.
 
@@ -143,13 +168,13 @@ class Channel(grpclib.client.Channel):
         """Wait until the socket is closed, after `close()` or the peer's end. Safe to cancel and to share."""
         await asyncio.shield(self._wire.closed)
 
-    def enter(self, call: Call[Any, Any]) -> None:
+    def enter(self, call: Any) -> None:
         """Count a call in."""
         self._calls.add(call)
         self._calls_started += 1
         self._last_call_started = time.monotonic()
 
-    def leave(self, call: Call[Any, Any]) -> None:
+    def leave(self, call: Any) -> None:
         """Count a call out."""
         self._calls.discard(call)
         if not self._calls:

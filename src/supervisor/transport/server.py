@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Collection
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import grpclib.server
 from grpclib.const import Status
@@ -29,6 +29,7 @@ from supervisor.transport.serving import IncomingCall, OnError, Service, current
 from supervisor.transport.sockets import SocketFile, address_of, bind_socket
 from supervisor.transport.stream import Headers, WireStream
 from supervisor.transport.tls_layer import TlsProtocol
+from supervisor.transport.under_way import STOPPING, CallsUnderWay
 
 __all__ = ["CheckClient", "IncomingCall", "OnError", "OnRefused", "Server", "current_call"]
 
@@ -41,13 +42,6 @@ _FLUSH_GRACE = 1.0
 _BACKLOG = 128
 
 
-class _Call(Protocol):
-    """A call under way, on either engine."""
-
-    def cut(self) -> None:
-        """Answer it at once, and cancel its handler."""
-
-
 class _WireCall:
     """A call of the `grpclib` engine."""
 
@@ -57,7 +51,7 @@ class _WireCall:
 
     def cut(self) -> None:
         """Answer it at once, and cancel its handler."""
-        refuse(self._wire, Status.UNAVAILABLE, "the server is stopping")
+        refuse(self._wire, Status.UNAVAILABLE, STOPPING)
         self._task.cancel()
 
 
@@ -70,11 +64,24 @@ class _CallHandler(AbstractHandler):
 
     def accept(self, stream: H2Stream, headers: Headers, release_stream: Any) -> None:
         """Start a call."""
-        wire = cast("WireStream", stream)
+        wire, under_way = cast("WireStream", stream), self._server.under_way
+        calls = under_way.among(dict(headers).get(":path", ""))
+        if under_way.draining and calls is under_way.counted:
+            refuse(wire, Status.UNAVAILABLE, STOPPING)
+            release_stream()
+            return
         task = asyncio.get_running_loop().create_task(serve_call(self._server.service, wire, headers))
         self._tasks[stream] = task
-        self._server.begin(wire, _WireCall(task, wire))
-        task.add_done_callback(lambda done: self._finish(wire, done, release_stream))
+        call = _WireCall(task, wire)
+        calls.add(call)
+
+        def finish(task: asyncio.Task[None]) -> None:
+            self._finish(wire, task, release_stream)
+            calls.discard(call)
+            if not calls:
+                under_way.tell()
+
+        task.add_done_callback(finish)
 
     def _finish(self, wire: WireStream, task: asyncio.Task[None], release_stream: Any) -> None:
         self._tasks.pop(wire, None)
@@ -84,7 +91,6 @@ class _CallHandler(AbstractHandler):
             # Cancelled, or answered before the client had sent all: the client is to stop.
             refuse(wire, Status.CANCELLED, "the call was cancelled by the server")
         release_stream()
-        self._server.finish(wire)
 
     def cancel(self, stream: H2Stream) -> None:
         """End a call that its client has reset."""
@@ -111,6 +117,7 @@ class Server(grpclib.server.Server):
         limits: Limits | None = None,
         codec: CodecBase | None = None,
         on_error: OnError | None = None,
+        background: Collection[str] = (),
         engine: Engine | None = None,
     ) -> None:
         """Prepare to serve.
@@ -121,6 +128,7 @@ class Server(grpclib.server.Server):
             codec: how messages become bytes; the strict one by default.
             on_error: told when a handler raises something that is not a status; by default the event loop's
                 exception handler is.
+            background: routes whose calls `drain` neither waits for nor refuses.
             engine: what speaks HTTP/2; the lean one by default.
         """
         self.limits = limits or Limits()
@@ -146,7 +154,7 @@ class Server(grpclib.server.Server):
                 message_size=self.limits.message_size,
                 on_error=self.service.on_error,
             )
-        self._calls: dict[object, _Call] = {}
+        self.under_way = CallsUnderWay(background)
         self._protocols: set[WireProtocol | ServerProtocol] = set()
         self._tls: TlsContexts | None = None
         self._on_refused: OnRefused | None = None
@@ -154,12 +162,11 @@ class Server(grpclib.server.Server):
         self._handshaking: set[TlsProtocol] = set()
         self._listener: MemoryListener | asyncio.AbstractServer | None = None
         self._socket_file: SocketFile | None = None
-        self._idle = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
         """Calls under way."""
-        return len(self._calls)
+        return len(self.under_way)
 
     @property
     def connections(self) -> int:
@@ -174,7 +181,7 @@ class Server(grpclib.server.Server):
     def _admit_client(self) -> asyncio.Protocol:
         protocol: WireProtocol | ServerProtocol
         if self._lean is not None:
-            protocol = ServerProtocol(self._lean, wire_settings(self.limits), self)
+            protocol = ServerProtocol(self._lean, wire_settings(self.limits), self.under_way)
         else:
             handler = _CallHandler(self)
             protocol = WireProtocol(handler, self._config, client_side=False, limit=self.limits.calls_in_flight)
@@ -267,6 +274,14 @@ class Server(grpclib.server.Server):
             self._socket_file = SocketFile(address.path)
         return sock
 
+    async def drain(self, grace: float) -> bool:
+        """Refuse new calls and wait for those under way, at most `grace` seconds; return whether they finished.
+
+        Those of the background go on, and the connections stay open.
+        """
+        self.under_way.draining = True
+        return await self.under_way.wait(counted=True, timeout=grace)
+
     async def stop(self, grace: float = 0.0) -> int:
         """Stop serving; return how many calls were cut short.
 
@@ -277,12 +292,12 @@ class Server(grpclib.server.Server):
         self._stop_listening()
         try:
             if grace > 0:
-                await self._wait_idle(grace)
-            cut = self._cut_calls()
-            await self._wait_idle(_CANCEL_GRACE)
+                await self.under_way.wait(counted=False, timeout=grace)
+            cut = self.under_way.cut()
+            await self.under_way.wait(counted=False, timeout=_CANCEL_GRACE)
             await self._close_connections()
         finally:
-            self._cut_calls()
+            self.under_way.cut()
             for protocol in tuple(self._protocols):
                 protocol.end("the server stopped", abrupt=True)
         return cut
@@ -298,38 +313,12 @@ class Server(grpclib.server.Server):
         for protocol in tuple(self._protocols) if announce else ():
             protocol.go_away()
 
-    async def _wait_idle(self, timeout: float) -> None:
-        try:
-            async with asyncio.timeout(timeout) as limit:
-                while self._calls:
-                    self._idle.clear()
-                    await self._idle.wait()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-
-    def _cut_calls(self) -> int:
-        calls = tuple(self._calls.values())
-        for call in calls:
-            call.cut()
-        return len(calls)
-
     async def _close_connections(self) -> None:
         protocols = tuple(self._protocols)
         for protocol in protocols:
             protocol.finish()
         if protocols:
             await asyncio.wait([protocol.closed for protocol in protocols], timeout=_FLUSH_GRACE)
-
-    def begin(self, key: object, call: _Call) -> None:
-        """Count a call in, by any key of its own."""
-        self._calls[key] = call
-
-    def finish(self, key: object) -> None:
-        """Count a call out."""
-        self._calls.pop(key, None)
-        if not self._calls:
-            self._idle.set()
 
     def abort(self) -> None:
         """End everything at once, as the death of this process would: nobody is told. Synchronous and idempotent."""
@@ -340,7 +329,7 @@ class Server(grpclib.server.Server):
     def close(self) -> None:
         """Stop without grace and without waiting; grpclib's name, see `stop`."""
         self._stop_listening()
-        self._cut_calls()
+        self.under_way.cut()
         for protocol in tuple(self._protocols):
             protocol.finish()
 

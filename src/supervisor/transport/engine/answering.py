@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final
 
 from grpclib.const import Handler as Method
+from grpclib.const import Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.events import _DispatchServerEvents
 from grpclib.metadata import encode_grpc_message
@@ -18,15 +19,19 @@ from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.headers import Fields, HeaderBlock, Repeated, literal
 from supervisor.transport.engine.protocol import EngineProtocol
 from supervisor.transport.engine.replying import ReplySide
-from supervisor.transport.engine.request import Refusal, read_request
+from supervisor.transport.engine.request import Refusal, RequestHead, read_request
 from supervisor.transport.engine.roles import ServerConnection
 from supervisor.transport.engine.serving import ServedCall
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import ENDED
+from supervisor.transport.engine.waiting import new_task
+from supervisor.transport.under_way import STOPPING, CallsUnderWay, CallUnderWay
 
-__all__ = ["Calls", "EngineService", "ServerProtocol"]
+__all__ = ["EngineService", "ServerProtocol"]
 
 _OK: Final = (b"grpc-status", b"0")
+
+_STOPPING: Final[Refusal] = Status.UNAVAILABLE, STOPPING, 200
 
 _HEAD: Final[Fields] = (
     (b":status", b"200"),
@@ -63,31 +68,16 @@ class EngineService:
         """The codec's name."""
         return self.codec.__content_subtype__.encode("ascii")
 
-    @property
-    def listened_dispatch(self) -> _DispatchServerEvents | None:
-        """What tells listeners of a call's events; None when there are no listeners."""
-        return self.dispatch if self.dispatch._listeners else None  # noqa: SLF001 - grpclib's
-
-
-class Calls(Protocol):
-    """Who counts the calls of a server, on all of its connections."""
-
-    def begin(self, key: object, call: Any) -> None:
-        """Count one in; it has `cut()`, which answers it at once and cancels its handler."""
-
-    def finish(self, key: object) -> None:
-        """Count one out."""
-
 
 class ServerProtocol(EngineProtocol):
     """A server's side: a task for each call."""
 
     connection: ServerConnection
 
-    def __init__(self, service: EngineService, settings: WireSettings, calls: Calls) -> None:
+    def __init__(self, service: EngineService, settings: WireSettings, under_way: CallsUnderWay) -> None:
         super().__init__(settings)
         self.service = service
-        self.calls = calls
+        self.under_way = under_way
         self._subtype = service.subtype
         self.head = Repeated(service.head_fields)
         self.head_only = Repeated((*service.head_fields, _OK))
@@ -97,30 +87,73 @@ class ServerProtocol(EngineProtocol):
         self.connection = ServerConnection(self, settings, self.write)
 
     def accept(self, stream_id: int, headers: HeaderBlock, *, end: bool) -> None:
-        """Begin a call, unless there are too many, this side is going away, or the request cannot be served.
-
-        A stream that the peer has reset no longer counts against it, while its handler may still be ending; unless there
-        are as many of those again, which only an attack by resets brings about.
-        """
-        settings, streams = self.settings, self.connection.streams
-        limit = settings.calls_in_flight
-        if self._going_away or len(streams) >= limit or self.running >= 2 * limit + settings.calls_ending:
+        """Begin a call, unless there are too many, this side is going away, or the request cannot be served."""
+        if self._is_full():
             self.connection.refuse(stream_id)
             return
         request = read_request(headers, self.service.methods, self._subtype)
-        if request.refusal is not None:
-            self._answer(stream_id, request.refusal, end=end)
+        calls = self._place(request)
+        if request.refusal is not None or calls is None:
+            self._answer(stream_id, request.refusal or _STOPPING, end=end)
             return
-        call = ServedCall(self, request, request.method, headers)
-        call.id = stream_id
-        streams[stream_id] = call
-        self.calls.begin(call, call)
+        call = ServedCall(self, stream_id, request, headers, calls)
+        call.room = self.connection.stream_room
+        call.reading = not request.streams  # the handler begins when the request is whole
+        self.connection.streams[stream_id] = call
+        calls.add(call)
         if request.timeout is not None:
             call.limit_time(request.timeout)
         if end:
             call.phase = ENDED
-        if end or request.method.cardinality.client_streaming:
+        if end or request.streams:
             self.start(call)
+
+    def accept_whole(self, stream_id: int, headers: HeaderBlock, message: bytes) -> bool:
+        """Begin a unary call whose request is whole, if its handler does nothing but answer the message."""
+        request: RequestHead = headers.view or read_request(headers, self.service.methods, self._subtype)
+        direct = request.direct
+        if direct is None or request.refusal is not None or self._is_full():
+            return False
+        under_way = self.under_way
+        if under_way.draining or under_way.background:
+            calls = self._place(request)
+            if calls is None:
+                return False
+        else:
+            calls = under_way.counted
+        call = ServedCall(self, stream_id, request, headers, calls)
+        if call.listened:
+            return False
+        call.phase = ENDED
+        call.messages.append(message)
+        self.connection.streams[stream_id] = call
+        calls.add(call)
+        if request.timeout is not None:
+            call.limit_time(request.timeout)
+        self.running += 1
+        call.task = new_task(self.loop, call.run_direct(direct), request.path)
+        return True
+
+    def _is_full(self) -> bool:
+        """Whether no more calls are taken: too many are open, or this side is going away.
+
+        A stream that the peer has reset no longer counts against it, while its handler may still be ending; unless there
+        are as many of those again, which only an attack by resets brings about.
+        """
+        settings = self.settings
+        limit = settings.calls_in_flight
+        return (
+            self._going_away
+            or len(self.connection.streams) >= limit
+            or self.running >= 2 * limit + settings.calls_ending
+        )
+
+    def _place(self, request: RequestHead) -> set[CallUnderWay] | None:
+        """Return where its call is to be counted; None when it is not taken any more."""
+        under_way = self.under_way
+        if request.path in under_way.background:
+            return under_way.others
+        return None if under_way.draining else under_way.counted
 
     def _answer(self, stream_id: int, refusal: Refusal, *, end: bool) -> None:
         """Answer a request that becomes no call."""
@@ -140,14 +173,18 @@ class ServerProtocol(EngineProtocol):
         """Run a call's handler."""
         self.running += 1
         direct = call.request.direct
-        call.task = self.loop.create_task(call.run() if direct is None or call.listened else call.run_direct(direct))
+        coroutine = call.run() if direct is None or call.listened else call.run_direct(direct)
+        call.task = new_task(self.loop, coroutine, call.request.path)
 
     def done(self, call: ServedCall) -> None:
         """Count a call out whose handler has ended, or never began."""
         self.connection.streams.pop(call.id, None)
         if call.task is not None:
             self.running -= 1
-        self.calls.finish(call)
+        calls = call.siblings
+        calls.discard(call)
+        if not calls:
+            self.under_way.tell()
         if self.draining:
             self.release(call)
 

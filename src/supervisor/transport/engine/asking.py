@@ -12,15 +12,13 @@ from grpclib.metadata import _Metadata
 from supervisor.errors import (
     CallResetError,
     ConnectionLostError,
-    EncodeError,
     ProtocolViolationError,
-    SupervisorError,
 )
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.compression import ENCODING_LITERAL, pack
 from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import encode_literals, encode_timeout
-from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError, too_large
+from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError
 from supervisor.transport.engine.waiting import TURN, WaitingStream
 
 if TYPE_CHECKING:
@@ -37,14 +35,24 @@ RecvT = TypeVar("RecvT")
 class RequestSide(WaitingStream, Generic[SendT, RecvT]):
     """The half of a call that sends; `Call` is the rest."""
 
-    __slots__ = (
-        "_cancelled", "_cardinality", "_channel", "_codec", "_compress", "_dispatch", "_encoding", "_ended",
-        "_expires_at", "_head_read", "_initial", "_metadata", "_method", "_received", "_recv_type", "_refused",
-        "_requested", "_send_type", "_sender", "_sent", "_slice", "_told", "_trailing", "_trailing_read",
-    )  # fmt: skip
-
     wire: ClientProtocol
     connection: ClientConnection
+
+    _compress = False
+    _slice = 0
+    _sender: asyncio.Task[Any] | None = None
+    _requested = False  # the headers were written
+    _refused = False  # the peer said that it did not look at the call
+    _sent = False  # a message was
+    _ended = False  # the request's end was said, or is of no use any more
+    _head_read = False  # the response's headers were looked at
+    _trailing_read = False  # its status was
+    _received = 0
+    _cancelled = False
+    _told = False  # an error was raised that no call survives: one who handled it is not told again
+    _encoding = b"identity"
+    _initial: _Metadata | None = None
+    _trailing: _Metadata | None = None
 
     def __init__(
         self,
@@ -67,22 +75,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
         self._expires_at = expires_at
         self._metadata = metadata
         self._compress = compress
-        self._codec = channel.codec
         self._dispatch = channel.listened_dispatch
-        self._slice = 0
-        self._sender: asyncio.Task[Any] | None = None
-        self._requested = False  # the headers were written
-        self._refused = False  # the peer said that it did not look at the call
-        self._sent = False  # a message was
-        self._ended = False  # the request's end was said, or is of no use any more
-        self._head_read = False  # the response's headers were looked at
-        self._trailing_read = False  # its status was
-        self._received = 0
-        self._cancelled = False
-        self._told = False  # an error was raised that no call survives: one who handled it is not told again
-        self._encoding = b"identity"
-        self._initial: _Metadata | None = None
-        self._trailing: _Metadata | None = None
 
     @property
     def maybe_executed(self) -> bool:
@@ -146,7 +139,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
             if not self._requested:
                 await self.send_request()  # its listeners are told first
             (message,) = await self._dispatch.send_message(message)
-        data = self._encode(message)
+        data = self._channel.encode(message, self._send_type)
         head = b"" if self._requested else await self._open(end=False)
         if self.phase == ENDED:
             await self._drop_message()
@@ -154,18 +147,6 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
             await self._send(head, data, end=end)
         self._sent = True
         self._ended = end
-
-    def _encode(self, message: Any) -> bytes:
-        try:
-            data = self._codec.encode(message, self._send_type)
-        except SupervisorError:
-            raise
-        except Exception as error:
-            raise EncodeError(f"a {self._send_type.__name__} cannot be encoded: {error}") from error
-        limit = self._channel.limits.message_size
-        if len(data) > limit:
-            raise too_large(len(data), limit)
-        return data
 
     async def _send(self, head: bytes, data: bytes, *, end: bool) -> None:
         wire, connection = self.wire, self.connection

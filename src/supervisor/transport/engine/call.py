@@ -13,7 +13,6 @@ from multidict import MultiDict
 
 from supervisor.errors import (
     DeadlineExceededError,
-    DecodeError,
     ProtocolViolationError,
     SupervisorError,
     TransportError,
@@ -39,8 +38,6 @@ class Call(RequestSide[SendT, RecvT]):
     Its methods raise `SupervisorError`, `GRPCError`, `CancelledError`, and nothing foreign. They may be called from
     several tasks. When the context exits, the peer is told that nobody waits any more.
     """
-
-    __slots__ = ()
 
     @property
     def peer(self) -> Any:
@@ -161,13 +158,10 @@ class Call(RequestSide[SendT, RecvT]):
         try:
             if type(data) is not bytes:
                 data = unpack(data, self._encoding, self._channel.limits.message_size)
-            return self._codec.decode(data, self._recv_type)
+            return self._channel.decode(data, self._recv_type)
         except SupervisorError:
             self._told = True
             raise
-        except Exception as error:
-            self._told = True
-            raise DecodeError(f"the bytes received are not a {self._recv_type.__name__}: {error}") from error
 
     async def recv_trailing_metadata(self) -> None:
         """Wait for the status; messages that were not read are dropped.
@@ -288,7 +282,7 @@ class Call(RequestSide[SendT, RecvT]):
             self.failure, self.abrupt = _is_over, True
         if self._waiters:
             self.wake()
-        self._channel.leave(self)  # type: ignore[arg-type] # see `enter`
+        self._channel.leave(self)
 
 
 def _deadline_passed() -> DeadlineExceededError:

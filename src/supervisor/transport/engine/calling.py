@@ -18,22 +18,31 @@ __all__ = ["ClientProtocol"]
 
 
 class ClientProtocol(EngineProtocol):
-    """A client's side: calls, and those that wait until the peer takes one more."""
+    """A client's side: calls, and those that wait until the peer takes one more.
+
+    Attributes:
+        queue: the calls that wait for their turn.
+        most_open: how many may be open at once.
+    """
 
     def __init__(self, settings: WireSettings, *, on_end: Callable[[], None] | None = None) -> None:
         super().__init__(settings, on_end=on_end)
-        self._queue: deque[WaitingStream] = deque()
+        self.queue: deque[WaitingStream] = deque()
         self.connection: ClientConnection = ClientConnection(self, settings, self.write)
+        self.most_open = settings.calls_in_flight
 
     def may_open(self) -> bool:
         """Whether one more call fits: by the peer's limit, by ours, and the socket takes bytes."""
-        connection = self.connection
-        open_ = len(connection.streams)
-        return self.writable and open_ < connection.peer_streams and open_ < self.settings.calls_in_flight
+        return self.writable and len(self.connection.streams) < self.most_open
 
     def must_queue(self) -> bool:
         """Whether a call has to wait for its turn: none overtakes another."""
-        return bool(self._queue) or not self.may_open() or self.draining or self.failure is not None
+        return bool(self.queue) or not self.ready or len(self.connection.streams) >= self.most_open
+
+    def settings_heard(self) -> None:
+        """Note how many calls the peer takes at once."""
+        self.most_open = min(self.connection.peer_streams, self.settings.calls_in_flight)
+        super().settings_heard()
 
     async def wait_turn(self, call: WaitingStream) -> None:
         """Wait, first come first served, until one more call fits.
@@ -43,18 +52,18 @@ class ClientProtocol(EngineProtocol):
             CallQueueFullError: too many wait already.
         """
         self.check_open()
-        if len(self._queue) >= self.settings.calls_queued:
-            raise CallQueueFullError(f"{len(self._queue)} calls wait already", limit=self.settings.calls_queued)
-        self._queue.append(call)
+        if len(self.queue) >= self.settings.calls_queued:
+            raise CallQueueFullError(f"{len(self.queue)} calls wait already", limit=self.settings.calls_queued)
+        self.queue.append(call)
         try:
             while True:
                 call.check()
-                if self._queue[0] is call and self.may_open():
+                if self.queue[0] is call and self.may_open():
                     break
                 await call.wait()
             self.check_open()
         finally:
-            self._queue.remove(call)
+            self.queue.remove(call)
             self.wake_queue()
 
     def check_open(self) -> None:
@@ -66,8 +75,8 @@ class ClientProtocol(EngineProtocol):
 
     def wake_queue(self) -> None:
         """Let the first call in the queue look whether it is its turn."""
-        if self._queue:
-            self._queue[0].wake()
+        if self.queue:
+            self.queue[0].wake()
 
     def windows_opened(self) -> None:
         """Let those who wait to send, or to begin, look again."""
@@ -80,8 +89,8 @@ class ClientProtocol(EngineProtocol):
             self.connection.streams.pop(stream.id, None)
         else:
             self.connection.forget(stream)
-        if self._queue:
-            self._queue[0].wake()
+        if self.queue:
+            self.queue[0].wake()
         if self.draining and not self.connection.streams:
             self.end("the peer shut down", abrupt=False)
 
@@ -91,10 +100,10 @@ class ClientProtocol(EngineProtocol):
             if stream_id > last_stream_id:
                 reason = "the peer is shutting down and did not take the call"
                 stream.lose(partial(ConnectionLostError, reason, maybe_executed=False), abrupt=False)
-        for stream in tuple(self._queue):
+        for stream in tuple(self.queue):
             reason = "the peer is shutting down and takes no more calls"
             stream.lose(partial(ConnectionLostError, reason, maybe_executed=False), abrupt=True)
 
     def waiting_calls(self) -> tuple[WaitingStream, ...]:
         """Return the calls that are open and those that queue."""
-        return (*self.connection.streams.values(), *self._queue)
+        return (*self.connection.streams.values(), *self.queue)

@@ -12,7 +12,7 @@ from grpclib.events import _DispatchChannelEvents
 from grpclib.metadata import USER_AGENT, Deadline, _MetadataLike
 from multidict import MultiDict
 
-from supervisor.errors import ProtocolViolationError
+from supervisor.errors import DecodeError, EncodeError, ProtocolViolationError, SupervisorError
 from supervisor.spec import Limits
 from supervisor.transport.channel import Channel
 from supervisor.transport.codec import MessageCodec
@@ -22,6 +22,7 @@ from supervisor.transport.engine.compression import ACCEPTED
 from supervisor.transport.engine.details import StatusDetailsCodec
 from supervisor.transport.engine.headers import Repeated
 from supervisor.transport.engine.peer import Peer
+from supervisor.transport.engine.stream import too_large
 from supervisor.transport.engine.unary import UnaryCall
 
 __all__ = ["EngineChannel"]
@@ -73,6 +74,12 @@ class EngineChannel(Channel):
         protocol.on_end = self._ended
         if protocol.failure is not None:
             self._ended()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it takes no more calls: it is lost or draining."""
+        wire = self._wire
+        return wire.draining or wire.failure is not None
 
     @property
     def is_draining(self) -> bool:
@@ -138,11 +145,39 @@ class EngineChannel(Channel):
         metadata: _MetadataLike | None = None,
     ) -> Coroutine[Any, Any, _RecvT]:
         """Make a unary call; awaited, it gives the reply. The arguments are those of `request`."""
-        at = self._expiry(timeout, deadline)
-        call = UnaryCall(
-            self, name, Cardinality.UNARY_UNARY, type(request), reply_type, expires_at=at, metadata=metadata
-        )
-        return call.exchange(request)
+        if deadline is not None:
+            expires_at, timeout = self._expiry(timeout, deadline), None
+        else:
+            expires_at = None if timeout is None else self._loop.time() + timeout
+        return UnaryCall(self, name, reply_type, expires_at, metadata).exchange(request, timeout)
+
+    def encode(self, message: Any, message_type: type[Any]) -> bytes:
+        """Return a request message's bytes.
+
+        Raises:
+            EncodeError: it has none.
+            MessageTooLargeError: it is over the limit.
+        """
+        try:
+            data: bytes = self.codec.encode(message, message_type)
+        except SupervisorError:
+            raise
+        except Exception as error:
+            raise EncodeError(f"a {message_type.__name__} cannot be encoded: {error}") from error
+        limit = self.limits.message_size
+        if len(data) > limit:
+            raise too_large(len(data), limit)
+        return data
+
+    def decode(self, data: bytes, message_type: type[_RecvT]) -> _RecvT:
+        """Return the response message that `data` holds; raises `DecodeError`."""
+        try:
+            message: _RecvT = self.codec.decode(data, message_type)
+        except SupervisorError:
+            raise
+        except Exception as error:
+            raise DecodeError(f"the bytes received are not a {message_type.__name__}: {error}") from error
+        return message
 
     def _expiry(self, timeout: float | None, deadline: Deadline | None) -> float | None:
         """Return the earlier of the two by the loop's clock."""

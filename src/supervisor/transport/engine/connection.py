@@ -44,6 +44,9 @@ class Owner(Protocol):
     def accept(self, stream_id: int, headers: HeaderBlock, *, end: bool) -> None:
         """A client opened a stream."""
 
+    def accept_whole(self, stream_id: int, headers: HeaderBlock, message: bytes) -> bool:
+        """A client made a unary call, in one piece; to be refused, by returning False, when it is for `accept`."""
+
     def stream_reset(self, stream: Any, code: int) -> None:
         """The peer reset a stream, which is no longer among the connection's."""
 
@@ -69,6 +72,7 @@ class Connection(FrameReceiver):
         peer_frame_size: bytes that the peer takes in one frame.
         peer_streams: streams that the peer takes at once.
         last_peer_stream: the highest stream that the peer has opened.
+        stream_room: bytes that the peer may send on a new stream.
         stream_ack_at: bytes read on a stream of which the peer is told at once.
         encoder: makes the header blocks for the peer.
     """
@@ -87,6 +91,7 @@ class Connection(FrameReceiver):
         self.peer_frame_size = frames.SMALLEST_FRAME_SIZE
         self.peer_streams = LARGEST_WINDOW
         self.last_peer_stream = 0
+        self.stream_room = settings.stream_window
         self.stream_ack_at = settings.stream_window // 4
         self.encoder = BlockEncoder()
         # A peer may acknowledge what it has read of every call after that is over.

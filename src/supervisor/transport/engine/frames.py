@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 __all__ = [
@@ -28,10 +29,10 @@ PRIORITY_FIELDS: Final = 0x20
 SMALLEST_FRAME_SIZE: Final = 16_384
 LARGEST_WINDOW: Final = 2**31 - 1
 
-FRAME_HEAD: Final = struct.Struct(">HBBBI")
-"""The length's upper 16 bits, its lower 8, type, flags, stream."""
+FRAME_HEAD: Final = struct.Struct(">IBI")
+"""The length (24 bits) and the type (8 bits) as one number, flags, stream."""
 
-MESSAGE_HEAD: Final = struct.Struct(">HBBBIBI")
+MESSAGE_HEAD: Final = struct.Struct(">IBIBI")
 """A DATA frame's head and the head of the one gRPC message in it: compressed or not, length."""
 
 MESSAGE_PREFIX: Final = struct.Struct(">BI")
@@ -54,8 +55,7 @@ class Setting:
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """Return a frame."""
-    size = len(payload)
-    return FRAME_HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
+    return FRAME_HEAD.pack(len(payload) << 8 | kind, flags, stream_id) + payload
 
 
 def header_frames(stream_id: int, block: bytes, *, end: bool, frame_size: int) -> bytes:
@@ -72,32 +72,37 @@ def header_frames(stream_id: int, block: bytes, *, end: bool, frame_size: int) -
 
 def message_head(stream_id: int, size: int, *, compressed: int = 0, end: bool = False) -> bytes:
     """Return the heads of a DATA frame and of the message of `size` bytes that fills it."""
-    length = size + 5
-    return MESSAGE_HEAD.pack(length >> 8, length & 0xFF, DATA, END_STREAM if end else 0, stream_id, compressed, size)
+    return MESSAGE_HEAD.pack(size + 5 << 8, END_STREAM if end else 0, stream_id, compressed, size)
+
+
+@lru_cache(256)
+def _headed_message(block: int) -> struct.Struct:
+    """Return the layout of HEADERS with a block of so many bytes, and the heads of a message behind it."""
+    return struct.Struct(f">IBI{block}sIBIBI")
+
+
+@lru_cache(256)
+def _trailers(block: int) -> struct.Struct:
+    return struct.Struct(f">IBI{block}s")
 
 
 def request_frames(stream_id: int, block: bytes, data: bytes) -> bytes:
     """Return a unary request: headers, and a message that ends the stream. Each must fit into a frame."""
-    size, length = len(block), len(data) + 5
-    return (
-        FRAME_HEAD.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS, stream_id)
-        + block
-        + MESSAGE_HEAD.pack(length >> 8, length & 0xFF, DATA, END_STREAM, stream_id, 0, length - 5)
-        + data
+    length, size = len(block), len(data)
+    heads = _headed_message(length).pack(
+        length << 8 | HEADERS, END_HEADERS, stream_id, block, size + 5 << 8, END_STREAM, stream_id, 0, size
     )
+    return heads + data
 
 
 def reply_frames(stream_id: int, block: bytes, data: bytes, trailers: bytes) -> bytes:
     """Return a unary reply: headers, a message, and trailers. Each must fit into a frame."""
-    size, length, ending = len(block), len(data) + 5, len(trailers)
-    return (
-        FRAME_HEAD.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS, stream_id)
-        + block
-        + MESSAGE_HEAD.pack(length >> 8, length & 0xFF, DATA, 0, stream_id, 0, length - 5)
-        + data
-        + FRAME_HEAD.pack(ending >> 8, ending & 0xFF, HEADERS, END_HEADERS | END_STREAM, stream_id)
-        + trailers
+    length, size, ending = len(block), len(data), len(trailers)
+    heads = _headed_message(length).pack(
+        length << 8 | HEADERS, END_HEADERS, stream_id, block, size + 5 << 8, 0, stream_id, 0, size
     )
+    end = _trailers(ending).pack(ending << 8 | HEADERS, END_HEADERS | END_STREAM, stream_id, trailers)
+    return heads + data + end
 
 
 def rst_stream(stream_id: int, code: int) -> bytes:

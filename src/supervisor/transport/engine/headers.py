@@ -17,7 +17,10 @@ from hpack.table import HeaderTable, table_entry_size
 
 from supervisor.transport.engine.faults import HeaderCompressionError, HeaderListTooLargeError
 
-__all__ = ["BlockDecoder", "BlockEncoder", "Fields", "HeaderBlock", "Repeated", "literal"]
+__all__ = ["USUAL_END", "USUAL_HEAD", "BlockDecoder", "BlockEncoder", "Fields", "HeaderBlock", "Repeated", "literal"]
+
+USUAL_HEAD: Final = 1
+USUAL_END: Final = 2
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -26,6 +29,8 @@ _LONGEST_KEY: Final = 512
 _SHORT: Final = 127  # lengths below it take one byte (RFC 7541, section 5.1)
 _INDEXED: Final = re.compile(rb"[\x81-\xfe]*").match
 """The leading fields that are an index of one byte each (RFC 7541, section 6.1)."""
+_UNINDEXED: Final = {0x00, 0x10}
+"""First bytes of a literal with a literal name that leaves the table alone (RFC 7541, sections 6.2.2 and 6.2.3)."""
 _FIELDS_UNCHECKED: Final = 15
 """So many fields out of a table of 4 KiB are within any limit on a header list."""
 
@@ -36,13 +41,19 @@ class HeaderBlock:
     Attributes:
         fields: names and values, in order.
         view: what its reader has made of the fields, kept with the block so that it is made once.
+        usual: `USUAL_HEAD` or `USUAL_END` once its reader has found nothing in it but what nearly all responses say there.
+        base: the block without `extra`, which is the same object for all calls of a method.
+        extra: the fields at the end that are not in any table: deadline and metadata.
     """
 
-    __slots__ = ("fields", "view")
+    __slots__ = ("base", "extra", "fields", "usual", "view")
 
-    def __init__(self, fields: Fields) -> None:
+    def __init__(self, fields: Fields, base: HeaderBlock | None = None, extra: Fields = ()) -> None:
         self.fields = fields
         self.view: Any = None
+        self.usual = 0
+        self.base = base
+        self.extra = extra
 
     @property
     def is_interim(self) -> bool:
@@ -94,21 +105,21 @@ class BlockDecoder:
             HeaderCompressionError: it is not HPACK.
             HeaderListTooLargeError: decoded, it is larger than the limit.
         """
-        found = self.seen.get(block)
+        found = self.seen.get(block) or self._decode_plain(block)
         if found is not None:
             return found
         version = self._table.version
-        fields = self._decode_plain(block)
-        if fields is None:
-            fields = self._decode_any(block)
-        decoded = HeaderBlock(fields)
+        decoded = HeaderBlock(self._decode_any(block))
         if self._table.version != version:
             self.seen.clear()
         elif len(block) <= _LONGEST_KEY:
-            if len(self.seen) >= _MOST_BLOCKS:
-                self.seen.clear()
-            self.seen[block] = decoded
+            self._keep(block, decoded)
         return decoded
+
+    def _keep(self, block: bytes, decoded: HeaderBlock) -> None:
+        if len(self.seen) >= _MOST_BLOCKS:
+            self.seen.clear()
+        self.seen[block] = decoded
 
     def _decode_any(self, block: bytes) -> Fields:
         try:
@@ -120,33 +131,57 @@ class BlockDecoder:
         except (HPACKError, IndexError, ValueError) as error:
             raise HeaderCompressionError(f"a header block cannot be read: {error or type(error).__name__}") from error
 
-    def _decode_plain(self, block: bytes) -> Fields | None:
-        """Return the fields if they are indexed ones and then short literals, as ours are; None for `hpack` to look."""
-        if len(block) > _LONGEST_KEY:
-            return None
+    def _decode_plain(self, block: bytes) -> HeaderBlock | None:
+        """Return a block of indexed fields and then short literals, as ours are; None for `hpack` to look.
+
+        The indexed fields are those of every call of a method and are read once. What comes behind them is kept only when
+        it may come again: a deadline, but not what an application says of one call.
+        """
         indexed = _INDEXED(block)
         assert indexed is not None
         at = indexed.end()
-        known = self.seen.get(block[:at])
+        base = self._decode_indexed(block[:at])
+        if base is None or at == len(block) or len(block) > _LONGEST_KEY:
+            return base if at == len(block) else None
+        extra = []
+        size = len(block)
         try:
-            if known is not None:
-                fields = list(known.fields)
-            else:
-                fields = [self._table.get_by_index(byte & 0x7F) for byte in block[:at]]
-            while at < len(block):
-                if block[at] not in {0x00, 0x10}:
+            while at < size:
+                if block[at] not in _UNINDEXED:
                     return None
                 name_at = at + 2
                 value_at = name_at + block[at + 1] + 1
                 at = value_at + block[value_at - 1]
-                if block[name_at - 1] >= _SHORT or block[value_at - 1] >= _SHORT or at > len(block):
+                if block[name_at - 1] >= _SHORT or block[value_at - 1] >= _SHORT or at > size:
                     return None
-                fields.append((block[name_at : value_at - 1], block[value_at:at]))
-        except (IndexError, HPACKError):
+                extra.append((block[name_at : value_at - 1], block[value_at:at]))
+        except IndexError:
             return None
-        if len(fields) > _FIELDS_UNCHECKED and sum(len(n) + len(v) + 32 for n, v in fields) > self._list_size:
+        decoded = HeaderBlock((*base.fields, *extra), base, tuple(extra))
+        if len(decoded.fields) > _FIELDS_UNCHECKED and _list_size(decoded.fields) > self._list_size:
             return None
-        return tuple(fields)
+        if len(extra) == 1 and extra[0][0] == b"grpc-timeout":
+            self._keep(block, decoded)
+        return decoded
+
+    def _decode_indexed(self, block: bytes) -> HeaderBlock | None:
+        """Return a block that consists of indices of one byte each; None when it has one that the table has not."""
+        found = self.seen.get(block)
+        if found is None:
+            try:
+                fields = tuple([self._table.get_by_index(byte & 0x7F) for byte in block])
+            except HPACKError:
+                return None
+            if _list_size(fields) > self._list_size:
+                return None
+            found = HeaderBlock(fields)
+            self._keep(block, found)
+        return found
+
+
+def _list_size(fields: Fields) -> int:
+    """Return the size of a header list, as section 10.5.1 counts it."""
+    return sum(len(name) + len(value) + 32 for name, value in fields)
 
 
 class Repeated:

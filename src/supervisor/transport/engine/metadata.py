@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from binascii import a2b_base64
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -25,6 +26,10 @@ __all__ = [
 _OWN: Final = frozenset({b"te", b"content-type", b"user-agent"})
 
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+_SHORT: Final = 127  # lengths below it take one byte (RFC 7541, section 5.1)
+_PLAIN_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?").fullmatch
+"""Printable ASCII that neither begins nor ends with a space: what goes out as it is."""
 
 _MOST_DIGITS: Final = 8
 _MOST: Final = 99_999_999
@@ -76,13 +81,32 @@ def encode_literals(metadata: Any) -> bytes:
     Raises:
         ConfigurationError: HTTP/2 cannot carry it.
     """
+    block = b""
     try:
-        pairs = encode_metadata(metadata)
+        for key, value in metadata.items() if hasattr(metadata, "items") else metadata:
+            if type(value) is str and _PLAIN_VALUE(value) and len(value) < _SHORT:
+                block += b"%b%c%b" % (_key_literal(key), len(value), value.encode("ascii"))
+            else:
+                block += _encode_carefully(key, value)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"bad metadata: {error}") from error
-    return b"".join([literal(key.encode("ascii"), value.encode("ascii")) for key, value in pairs])
+    return block
 
 
+@lru_cache(512)
+def _key_literal(key: str) -> bytes:
+    """Return all of a literal but the length of its value and the value; raises as grpclib does on a bad name."""
+    return _encode_carefully(key, "v")[:-2]
+
+
+def _encode_carefully(key: str, value: Any) -> bytes:
+    """Return metadata as grpclib has it: its checks, and base64 for bytes."""
+    return b"".join(
+        [literal(name.encode("ascii"), text.encode("ascii")) for name, text in encode_metadata([(key, value)])]
+    )
+
+
+@lru_cache(512)
 def encode_timeout(remaining: float) -> bytes:
     """Return `grpc-timeout`, as a literal, that is not shorter than `remaining` seconds: this side's clock decides.
 
@@ -93,7 +117,6 @@ def encode_timeout(remaining: float) -> bytes:
     return _timeout_literal(-(-microseconds // digits) * digits)
 
 
-@lru_cache(512)
 def _timeout_literal(microseconds: int) -> bytes:
     for unit, size in ((b"u", 1), (b"m", 1_000), (b"S", 1_000_000)):
         value = -(-microseconds // size)

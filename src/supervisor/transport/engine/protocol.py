@@ -47,6 +47,7 @@ class EngineProtocol(asyncio.Protocol):
         failure: makes the error with which the connection ended; None while it is open.
         draining: the peer takes no more streams.
         writable: the socket takes bytes.
+        ready: writable, and the connection neither draining nor at its end.
     """
 
     connection: ClientConnection | ServerConnection
@@ -62,6 +63,7 @@ class EngineProtocol(asyncio.Protocol):
         self.failure: MakeError | None = None
         self.draining = False
         self.writable = True
+        self.ready = True
         self.writers: dict[WaitingStream, None] = {}  # those that wait for a window or for the socket
         self._batch: list[bytes] = []
         self._batch_bytes = 0
@@ -113,12 +115,13 @@ class EngineProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The socket is full."""
-        self.writable = False
+        self.writable = self.ready = False
         self._held = True
 
     def resume_writing(self) -> None:
         """The socket takes bytes again."""
         self.writable = True
+        self.ready = self.failure is None and not self.draining
         self._held = False
         self.flush()
         self.windows_opened()
@@ -198,7 +201,7 @@ class EngineProtocol(asyncio.Protocol):
             connection.send_window -= size
             stream.send_window -= size
             flags = frames.END_STREAM if end and size == left else 0
-            frame_head = frames.FRAME_HEAD.pack(size >> 8, size & 0xFF, frames.DATA, flags, stream.id)
+            frame_head = frames.FRAME_HEAD.pack(size << 8 | frames.DATA, flags, stream.id)
             taken = max(0, size - len(prefix))
             self.write_message(frame_head + prefix[:size], view[:taken])
             prefix, view = prefix[size:], view[taken:]
@@ -225,6 +228,10 @@ class EngineProtocol(asyncio.Protocol):
     # --- the connection's owner --------------------------------------------------------------------------------------
 
     def accept(self, stream_id: int, headers: HeaderBlock, *, end: bool) -> None:
+        """Only a server's side is asked."""
+        raise NotImplementedError
+
+    def accept_whole(self, stream_id: int, headers: HeaderBlock, message: bytes) -> bool:
         """Only a server's side is asked."""
         raise NotImplementedError
 
@@ -255,6 +262,7 @@ class EngineProtocol(asyncio.Protocol):
             self.end(f"the peer ended the connection: {code_name(code)}", abrupt=False)
             return
         self.draining = True
+        self.ready = False
         self.drain(last_stream_id)
         if not self.connection.streams:
             self.end("the peer shut down", abrupt=False)
@@ -276,6 +284,7 @@ class EngineProtocol(asyncio.Protocol):
         if not first:
             return
         self.failure = make_error
+        self.ready = False
         self._send = _drop
         self.deadlines.close()
         for stream in self.waiting_calls():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from grpclib.const import Handler as Method
@@ -24,10 +25,12 @@ from supervisor.transport.engine.waiting import TURN, WaitingStream
 if TYPE_CHECKING:
     from supervisor.transport.engine.answering import ServerProtocol
     from supervisor.transport.engine.headers import HeaderBlock
+    from supervisor.transport.engine.roles import ServerConnection
+    from supervisor.transport.under_way import CallUnderWay
 
 __all__ = ["ReplySide", "refusal"]
 
-_SMALL_REPLY: Final = 16_384
+_SMALL_REPLY: Final = frames.SMALLEST_FRAME_SIZE
 """Bytes of a reply that overtakes a socket that is full: it ends its call, which frees more than it takes."""
 
 
@@ -35,53 +38,54 @@ class ReplySide(WaitingStream):
     """The half of a served call that sends; `ServedCall` is the rest.
 
     Attributes:
-        method: what serves it.
         request: what its headers say.
+        siblings: the calls among which it is counted.
         task: what runs its handler; None until the request has come far enough.
     """
 
-    __slots__ = (
-        "_begun",
-        "_cancelled",
-        "_compress",
-        "_deadline",
-        "_dispatch",
-        "_expired",
-        "_expires_at",
-        "_head_sent",
-        "_held",
-        "_messages_sent",
-        "_metadata",
-        "_slice",
-        "_trailers_sent",
-        "method",
-        "request",
-        "task",
-    )  # fmt: skip
-
     wire: ServerProtocol
+    connection: ServerConnection
 
-    def __init__(self, wire: ServerProtocol, request: RequestHead, method: Method, headers: HeaderBlock) -> None:
-        WaitingStream.__init__(self, wire, many=method.cardinality.client_streaming)
-        self.headers = headers
-        self.phase = BODY
-        self.reading = not method.cardinality.client_streaming  # the handler begins when the request is whole
-        self.method = method
-        self.task: asyncio.Task[None] | None = None
+    phase = BODY
+    room = 0
+    task: asyncio.Task[None] | None = None
+    _metadata: _Metadata | None = None
+    _deadline: Deadline | None = None
+    _expires_at: float | None = None
+    _slice = 0
+    _expired = False
+    _begun = False
+    _cancelled = False
+    _head_sent = False
+    _trailers_sent = False
+    _messages_sent = 0
+    _held: bytes | None = None  # a unary reply, until its status goes with it
+    _compress = 0
+
+    def __init__(
+        self,
+        wire: ServerProtocol,
+        stream_id: int,
+        request: RequestHead,
+        headers: HeaderBlock,
+        siblings: set[CallUnderWay],
+    ) -> None:
+        self.wire = wire
+        self.connection = connection = wire.connection
+        self.id = stream_id
         self.request = request
-        self._dispatch = wire.service.listened_dispatch
-        self._deadline: Deadline | None = None
-        self._metadata: _Metadata | None = None
-        self._expires_at: float | None = None
-        self._slice = 0
-        self._expired = False
-        self._begun = False
-        self._cancelled = False
-        self._head_sent = False
-        self._trailers_sent = False
-        self._messages_sent = 0
-        self._held: bytes | None = None  # a unary reply, until its status goes with it
-        self._compress = 0
+        self.headers = headers
+        self.siblings = siblings
+        self.messages = deque() if request.streams else []
+        self.send_window = connection.initial_send_window
+        dispatch = wire.service.dispatch
+        self._dispatch = dispatch if dispatch._listeners else None  # noqa: SLF001 - grpclib's
+
+    @property
+    def method(self) -> Method:
+        """What serves it."""
+        found: Method = self.request.method
+        return found
 
     async def send_initial_metadata(self, *, metadata: Any = None) -> None:
         """Send the response's headers; implied by what is sent after them."""
@@ -220,21 +224,7 @@ class ReplySide(WaitingStream):
     async def _send_reply(self, data: bytes, extra: bytes) -> None:
         """Send a unary reply with all that goes around it, in one write where possible."""
         wire, connection = self.wire, self.connection
-        size = len(data) + PREFIX
-        if (
-            size <= _SMALL_REPLY
-            and not (extra or self._head_sent or self._compress)
-            and self._dispatch is None
-            and size <= connection.send_window
-            and size <= self.send_window
-            and (wire.writable or wire.check_backlog())
-        ):
-            # All in one write: what nearly every reply is.
-            encoder = connection.encoder
-            connection.send_window -= size
-            self._head_sent = self._trailers_sent = self.sent_end = True
-            block = encoder.encode(wire.head)
-            wire.write(frames.reply_frames(self.id, block, data, encoder.encode(wire.ok)))
+        if not extra and self._dispatch is None and self._send_whole(data):
             return
         head = b"" if self._head_sent else self._head(await self._initial_literals(None))
         compressed = self._compress if data else 0
@@ -258,6 +248,27 @@ class ReplySide(WaitingStream):
             await wire.send_data(self, head, data, compressed=compressed, end=False)
         if not self.closed:
             wire.write(self._trailers(extra, ok=True))
+
+    def _send_whole(self, data: bytes) -> bool:
+        """Send a unary reply with its status in one write, if it is as nearly every reply is; return whether it was."""
+        wire, connection = self.wire, self.connection
+        size = len(data) + PREFIX
+        if (
+            size > _SMALL_REPLY
+            or size > connection.send_window
+            or size > self.send_window
+            or self._head_sent
+            or self.closed
+            or self._compress
+            or not (wire.writable or wire.check_backlog())
+        ):
+            return False
+        encoder = connection.encoder
+        connection.send_window -= size
+        self._head_sent = self._trailers_sent = self.sent_end = True
+        block = encoder.encode(wire.head)
+        wire.write(frames.reply_frames(self.id, block, data, encoder.encode(wire.ok)))
+        return True
 
     def send_trailers(self, extra: bytes, *, ok: bool) -> None:
         """Send the status, whether or not the peer reads; with the headers, if they were not sent."""

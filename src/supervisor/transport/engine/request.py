@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from copy import copy
+from typing import Any, Final
 
 from grpclib.const import Cardinality, Status
 from grpclib.const import Handler as Method
@@ -13,6 +14,9 @@ from supervisor.transport.engine.headers import Fields, HeaderBlock
 from supervisor.transport.engine.metadata import MalformedMetadataError, check_binary, decode_timeout
 
 __all__ = ["Refusal", "RequestHead", "read_request"]
+
+_TOLD: Final = {b"grpc-encoding", b"grpc-accept-encoding", b"user-agent", b"content-type", b"te"}
+"""What decides how a request is served, beside its pseudo-headers."""
 
 Refusal = tuple[Status, str, int]
 """Status, message and HTTP status for a request that cannot be served."""
@@ -24,6 +28,7 @@ class RequestHead:
     Attributes:
         path: the route.
         method: what serves it; None when nobody does.
+        streams: whether it may consist of several messages.
         timeout: seconds until the caller gives up; None when it did not say.
         encoding: how messages that are compressed are.
         accepted: how messages to the caller may be.
@@ -31,8 +36,6 @@ class RequestHead:
         user_agent: how the caller's library calls itself.
         refusal: the answer, when the request cannot be served.
     """
-
-    __slots__ = ("accepted", "direct", "encoding", "method", "path", "refusal", "timeout", "user_agent")
 
     def __init__(self, block: Fields, methods: Mapping[str, Method], subtype: bytes) -> None:
         fields = dict(block)
@@ -43,15 +46,28 @@ class RequestHead:
         self.accepted = fields.get(b"grpc-accept-encoding", b"")
         agent = fields.get(b"user-agent")
         self.user_agent = None if agent is None else agent.decode("latin-1")
+        self.streams = self.method is not None and self.method.cardinality.client_streaming
         self.timeout: float | None = None
         self.refusal = self._refusal(fields, subtype)
-        if self.refusal is None:
-            try:
-                check_binary(block)
-                if b"grpc-timeout" in fields:
-                    self.timeout = decode_timeout(fields[b"grpc-timeout"])
-            except MalformedMetadataError as error:
-                self.refusal = Status.INTERNAL, f"the request's headers cannot be read: {error}", 200
+        self._read_extra(block)
+
+    def with_extra(self, extra: Fields) -> RequestHead:
+        """Return the head of a request that says the same, and behind it the deadline and metadata of one call."""
+        head = copy(self)
+        head._read_extra(extra)  # noqa: SLF001 - of the same class
+        return head
+
+    def _read_extra(self, fields: Fields) -> None:
+        """Take the deadline, and see that metadata can be read, whether or not anybody will."""
+        if self.refusal is not None:
+            return
+        try:
+            check_binary(fields)
+            for name, value in fields:
+                if name == b"grpc-timeout":
+                    self.timeout = decode_timeout(value)
+        except MalformedMetadataError as error:
+            self.refusal = Status.INTERNAL, f"the request's headers cannot be read: {error}", 200
 
     def _refusal(self, fields: Mapping[bytes, bytes], subtype: bytes) -> Refusal | None:
         content_type = fields.get(b"content-type", b"")
@@ -88,6 +104,9 @@ def direct_method(method: Method) -> Callable[[Any], Awaitable[Any]] | None:
 def read_request(block: HeaderBlock, methods: Mapping[str, Method], subtype: bytes) -> RequestHead:
     """Return what a request's block says."""
     if block.view is None:
-        block.view = RequestHead(block.fields, methods, subtype)
+        if block.base is not None and all(name[:1] != b":" and name not in _TOLD for name, _ in block.extra):
+            block.view = read_request(block.base, methods, subtype).with_extra(block.extra)
+        else:
+            block.view = RequestHead(block.fields, methods, subtype)
     found: RequestHead = block.view
     return found

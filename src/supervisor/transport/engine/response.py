@@ -11,7 +11,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from supervisor.errors import ProtocolViolationError
-from supervisor.transport.engine.headers import HeaderBlock
+from supervisor.transport.engine.headers import USUAL_END, USUAL_HEAD, HeaderBlock
 from supervisor.transport.engine.metadata import MalformedMetadataError, check_binary
 from supervisor.transport.engine.stream import MakeError
 
@@ -111,6 +111,8 @@ def read_head(block: HeaderBlock, subtype: bytes) -> ResponseHead:
         except MalformedMetadataError as error:
             view.problem = partial(ProtocolViolationError, str(error))
         block.view = view
+        if view.problem is None and not view.only:
+            block.usual = USUAL_HEAD
     found: ResponseHead = block.view
     return found
 
@@ -125,6 +127,8 @@ def read_end(block: HeaderBlock) -> ResponseEnd:
             view.ok = False
             view.problem = partial(ProtocolViolationError, str(error))
         block.view = view
+        if view.ok:
+            block.usual = USUAL_END
     found = block.view
     if isinstance(found, ResponseHead):
         return found.end or ResponseEnd(dict(block.fields))

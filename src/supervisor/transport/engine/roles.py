@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 from supervisor.errors import ConnectionLostError
+from supervisor.transport.engine import frames
 from supervisor.transport.engine.connection import Connection
 from supervisor.transport.engine.faults import FrameOrderError
 from supervisor.transport.engine.frames import LARGEST_WINDOW
 from supervisor.transport.engine.headers import HeaderBlock
-from supervisor.transport.engine.stream import BODY, ENDED, HEAD, Stream
+from supervisor.transport.engine.stream import BODY, ENDED, HEAD, PREFIX, Stream
 
 __all__ = ["ClientConnection", "ServerConnection"]
+
+_HEAD: Final = frames.FRAME_HEAD.size
+_MESSAGE_HEAD: Final = frames.MESSAGE_HEAD.size
+_LAST: Final = frames.END_HEADERS | frames.END_STREAM
+
+_read_head = frames.FRAME_HEAD.unpack_from
+_read_message_head = frames.MESSAGE_HEAD.unpack_from
 
 
 class ClientConnection(Connection):
@@ -33,9 +41,30 @@ class ClientConnection(Connection):
             )
         self.next_id = stream_id + 2
         stream.id = stream_id
-        stream.send_window = stream._highest_window = self.initial_send_window  # noqa: SLF001 - the stream is this package's
+        stream.send_window = self.initial_send_window
         self.streams[stream_id] = stream
         return stream_id
+
+    def _take_whole(self, stream_id: int, headers: HeaderBlock, data: bytes, at: int, size: int) -> int:
+        """Take a reply: headers, the message behind them and the trailers behind that, if the call is unary."""
+        kind, flags, same_id, compressed, length = _read_message_head(data, at)
+        begin = at + _MESSAGE_HEAD
+        end: int = begin + length
+        length += PREFIX
+        if flags or compressed or same_id != stream_id or kind != length << 8 or size - end < _HEAD:
+            return 0
+        kind, flags, same_id = _read_head(data, end)
+        over: int = end + _HEAD + (kind >> 8)
+        if flags != _LAST or same_id != stream_id or kind & 0xFF != frames.HEADERS or over > size:
+            return 0
+        stream: Stream | None = self.streams.get(stream_id)
+        trailers = self._decoder.seen.get(data[end + _HEAD : over])
+        if stream is None or trailers is None or length > self.most_whole:
+            return 0
+        if not stream.take_whole(headers, data[begin:end], trailers):
+            return 0
+        self._arrived += length
+        return over
 
     def _take_headers(self, stream_id: int, stream: Any, headers: HeaderBlock, end: int) -> Stream | None:
         if stream is None:
@@ -65,6 +94,22 @@ class ServerConnection(Connection):
     """Has streams opened by its client, with odd and rising numbers, and receives a request on each."""
 
     client_side: ClassVar[bool] = False
+
+    def _take_whole(self, stream_id: int, headers: HeaderBlock, data: bytes, at: int, size: int) -> int:
+        """Take a request: headers, and the message behind them that ends it."""
+        kind, flags, same_id, compressed, length = _read_message_head(data, at)
+        begin = at + _MESSAGE_HEAD
+        end: int = begin + length
+        length += PREFIX
+        if flags != frames.END_STREAM or compressed or same_id != stream_id or kind != length << 8 or end > size:
+            return 0
+        if stream_id <= self.last_peer_stream or not stream_id & 1 or length > self.most_whole:
+            return 0
+        if not self._owner.accept_whole(stream_id, headers, data[begin:end]):
+            return 0
+        self.last_peer_stream = stream_id
+        self._arrived += length
+        return end
 
     def _take_headers(self, stream_id: int, stream: Any, headers: HeaderBlock, end: int) -> Stream | None:
         if stream is None:

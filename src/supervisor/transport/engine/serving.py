@@ -20,14 +20,13 @@ from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError
 from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.incoming import IncomingCall, set_current_call
 from supervisor.transport.translate import LIMIT_KEY, SIZE_KEY
+from supervisor.transport.under_way import STOPPING
 
 __all__ = ["ServedCall"]
 
 
 class ServedCall(ReplySide):
     """One call that this side serves."""
-
-    __slots__ = ()
 
     @property
     def metadata(self) -> _Metadata | None:
@@ -165,22 +164,22 @@ class ServedCall(ReplySide):
         self._begun = True
         try:
             set_current_call(self)
-            if self.fault is not None or len(self.messages) != 1 or type(self.messages[0]) is not bytes:
+            if self.fault is not None or len(self.messages) != 1:
                 await self._conclude(self._call_handler())
                 return
             try:
-                reply = await method(self._decode(self.messages[0]))
-                data = self._encode(reply)
+                data = self._encode(await method(self._decode(self.messages[0])))
             except BaseException as error:  # noqa: BLE001 - as `_conclude` does for any other handler
                 await self._conclude(_raising(error))
                 return
-            if self._expired or self.failure is not None or self._trailers_sent or self._head_sent:
-                self._held, self._messages_sent = data, 1
+            self._messages_sent = 1
+            if self._expired or self.failure is not None or self._trailers_sent or not self._send_whole(data):
+                self._held = data
                 await self._conclude(_nothing())
-            else:
-                await self._reply(data)
         finally:
-            if self._trailers_sent and self.phase == ENDED and self._expires_at is None:
+            if self._trailers_sent and self.phase == ENDED:
+                if self._expires_at is not None:
+                    self.wire.deadlines.discard(self, self._slice)
                 self.wire.done(self)
             else:
                 self._finish()
@@ -251,7 +250,7 @@ class ServedCall(ReplySide):
 
     def cut(self) -> None:
         """Answer at once and cancel the handler: the server stops."""
-        self.refuse(Status.UNAVAILABLE, "the server is stopping")
+        self.refuse(Status.UNAVAILABLE, STOPPING)
         self._cancel_task()
 
     def _cancel_task(self) -> None:

@@ -53,31 +53,33 @@ class Stream:
         send_window: bytes that the peer takes on this stream.
     """
 
-    __slots__ = (
-        "_early", "_highest_window", "_parts", "_parts_size", "_unreported", "_wanted", "abrupt", "closed",
-        "connection", "failure", "fault", "headers", "id", "messages", "phase", "reading", "room", "send_window", "sent_end", "trailers",
-    )  # fmt: skip
+    # Defaults are the class's: a call begins with few of its own, and most end without having needed more.
+    id = 0
+    phase = HEAD
+    headers: HeaderBlock | None = None
+    trailers: HeaderBlock | None = None
+    failure: MakeError | None = None
+    abrupt = False
+    fault: MakeError | None = None
+    closed = False
+    sent_end = False
+    reading = False
+    _highest_window = 0  # what `send_window` has been, beyond the initial one
+    _unreported = 0  # bytes that were released, of which the peer has not been told
+    _early = 0  # bytes that were released before their message was read
+    _parts: list[bytes] | None = None  # of a message that has not arrived in whole
+    _parts_size = 0
+    _wanted = PREFIX  # bytes of it that have to be there before more can be said
 
     def __init__(self, connection: Connection, *, many: bool) -> None:
         self.connection = connection
-        self.id = 0
-        self.phase = HEAD
-        self.headers: HeaderBlock | None = None
-        self.trailers: HeaderBlock | None = None
         self.messages: deque[bytes] | list[bytes] = deque() if many else []  # a deque takes half a kilobyte
-        self.failure: MakeError | None = None
-        self.abrupt = False
-        self.fault: MakeError | None = None
-        self.closed = False
-        self.sent_end = False
-        self.reading = False
-        self.send_window = self._highest_window = connection.initial_send_window
-        self.room = connection.settings.stream_window
-        self._unreported = 0  # bytes that were released, of which the peer has not been told
-        self._early = 0  # bytes that were released before their message was read
-        self._parts: list[bytes] | None = None  # of a message that has not arrived in whole
-        self._parts_size = 0
-        self._wanted = PREFIX  # bytes of it that have to be there before more can be said
+        self.send_window = connection.initial_send_window
+        self.room = connection.stream_room
+
+    def take_whole(self, headers: HeaderBlock, message: bytes, trailers: HeaderBlock) -> bool:  # noqa: ARG002 - for others
+        """Take all that a unary call consists of, if it is of use like this; the stream is not woken for it."""
+        return False
 
     def wake(self) -> None:
         """Hear that something has arrived or ended."""
@@ -163,7 +165,7 @@ class Stream:
     def open_send_window(self, size: int) -> bool:
         """Let `size` more bytes be sent; return whether the window is now wider than it ever was."""
         self.send_window += size
-        if self.send_window <= self._highest_window:
+        if self.send_window <= max(self._highest_window, self.connection.initial_send_window):
             return False
         self._highest_window = self.send_window
         return True

@@ -5,77 +5,134 @@ What differs from the usual (listeners, a queue, a large message, an error) goes
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from grpclib.const import Cardinality
 
 from supervisor.errors import DeadlineExceededError, TransportError
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.call import Call
-from supervisor.transport.engine.metadata import encode_literals
-from supervisor.transport.engine.response import ResponseEnd, ResponseHead
-from supervisor.transport.engine.stream import ENDED, PREFIX
+from supervisor.transport.engine.headers import USUAL_END, USUAL_HEAD, HeaderBlock
+from supervisor.transport.engine.metadata import encode_literals, encode_timeout
+from supervisor.transport.engine.stream import ENDED, HEAD, PREFIX
+
+if TYPE_CHECKING:
+    from grpclib.events import _DispatchChannelEvents
+
+    from supervisor.transport.engine.channel import EngineChannel
 
 __all__ = ["UnaryCall"]
 
-_JOINED = 16_384
-"""Bytes of a message that is copied, so that it goes out in one write with its headers."""
+_MOST: Final = frames.SMALLEST_FRAME_SIZE - PREFIX
+"""Bytes of a message that every peer takes in one frame, and that are worth copying for one write."""
+
+_MOST_EXTRA: Final = 8192
+"""Bytes of metadata that every peer takes in one frame with the rest of the headers."""
 
 
 class UnaryCall(Call[Any, Any]):
     """A call of which only the reply matters."""
 
-    __slots__ = ()
+    _cardinality = Cardinality.UNARY_UNARY
+    _dispatch: _DispatchChannelEvents | None = None
+    _waiter: asyncio.Future[None] | None = None  # of a call in one step
+    _reply: bytes | None = None  # of a response with which all is well
 
-    async def exchange(self, request: Any) -> Any:
+    def __init__(
+        self,
+        channel: EngineChannel,
+        method: str,
+        recv_type: type[Any],
+        expires_at: float | None,
+        metadata: Any,
+    ) -> None:
+        # All that `Call` keeps and that has no default, in one place: a call costs little more than this.
+        self.wire = wire = channel.wire
+        self.connection = connection = wire.connection
+        self.messages = []
+        self.room = connection.stream_room
+        self._channel = channel
+        self._method = method
+        self._recv_type = recv_type
+        self._expires_at = expires_at
+        self._metadata = metadata
+
+    async def exchange(self, request: Any, timeout: float | None) -> Any:
         """Make the call and return its reply; raises what `Call` raises."""
-        wire, connection, expires_at = self.wire, self.connection, self._expires_at
-        data = self._encode(request)
+        wire, connection, channel, expires_at = self.wire, self.connection, self._channel, self._expires_at
+        data = channel.encode(request, type(request))
         size = len(data) + PREFIX
+        extra = encode_literals(self._metadata) if self._metadata else b""
         if (
-            wire.must_queue()
-            or self._dispatch is not None
+            size > _MOST
+            or not wire.ready
             or size > connection.send_window
             or size > connection.initial_send_window
-            or size > connection.peer_frame_size
+            or len(extra) > _MOST_EXTRA
+            or wire.queue
+            or len(connection.streams) >= wire.most_open
+            or channel.listened_dispatch is not None
         ):
             return await self._exchange_at_length(request)
-        extra = encode_literals(self._metadata) if self._metadata else b""
         if expires_at is not None:
-            if expires_at <= wire.loop.time():
-                raise DeadlineExceededError("the call's deadline passed before it began")
-            self._slice = wire.deadlines.add(self, expires_at)
-        self._channel.calls.add(self)
+            extra = self._limit_time(expires_at, timeout) + extra
+        calls = channel.calls
+        calls.add(self)
         try:
-            block = self._open_block(extra)
-            self._ended = self.sent_end = self.reading = True
+            block = connection.encoder.encode(channel.head_of(self._method))
+            stream_id = connection.open(self)
+            self._requested = self.sent_end = self.reading = True
             connection.send_window -= size
-            if size > _JOINED or len(block) > connection.peer_frame_size:
-                head = frames.header_frames(self.id, block, end=False, frame_size=connection.peer_frame_size)
-                wire.write_message(head + frames.message_head(self.id, len(data), end=True), data)
-            else:
-                wire.write(frames.request_frames(self.id, block, data))
-            while self.phase != ENDED and self.failure is None:
-                waiter = wire.loop.create_future()
-                self._waiters.append(waiter)
-                await waiter
-            reply = self._plain_reply()
-            return await self._read_reply() if reply is None else self._decode(reply)
+            wire.write(frames.request_frames(stream_id, block + extra if extra else block, data))
+            waiter = self._waiter = wire.loop.create_future()
+            await waiter
+            if self._reply is None:
+                return await self._read_response()
+            return channel.decode(self._reply, self._recv_type)
         finally:
-            self._leave()
+            if self._reply is None:
+                self._leave()
+            else:
+                if expires_at is not None:
+                    wire.deadlines.discard(self, self._slice)
+                calls.discard(self)
+                if not calls or wire.draining or wire.queue:
+                    channel.leave(self)
+                    wire.release(self)
 
-    def _plain_reply(self) -> bytes | None:
-        """Return the one message of a response that is OK and about which there is nothing to say."""
-        headers, trailers, messages = self.headers, self.trailers, self.messages
-        if headers is None or trailers is None or self.abrupt or len(messages) != 1:
-            return None
-        head, end = headers.view, trailers.view  # made by the long way, when such a block is first seen
-        if type(head) is not ResponseHead or head.problem is not None or type(end) is not ResponseEnd or not end.ok:
-            return None
-        self._encoding = head.encoding
-        return None if self._parts is not None or self.fault is not None else messages[0]
+    def _limit_time(self, expires_at: float, timeout: float | None) -> bytes:
+        """Begin to watch the deadline; return the header that tells it to the peer."""
+        now = self.wire.loop.time()
+        if expires_at <= now:
+            raise DeadlineExceededError("the call's deadline passed before it began")
+        self._slice = self.wire.deadlines.add(self, expires_at)
+        return encode_timeout(expires_at - now if timeout is None else timeout)
 
-    async def _read_reply(self) -> Any:
+    def wake(self) -> None:
+        """Let the caller look, when there is no more to come."""
+        waiter = self._waiter
+        if waiter is not None and (self.phase == ENDED or self.failure is not None) and not waiter.done():
+            waiter.set_result(None)
+        super().wake()
+
+    def take_whole(self, headers: HeaderBlock, message: bytes, trailers: HeaderBlock) -> bool:
+        """Take the whole response, if there is nothing else to say about it; the call is over then."""
+        waiter = self._waiter
+        if headers.usual != USUAL_HEAD or trailers.usual != USUAL_END:
+            return False
+        if self.phase != HEAD or waiter is None:
+            return False
+        self._reply = message
+        self.phase = ENDED
+        del self.connection.streams[self.id]
+        if not waiter.done():
+            waiter.set_result(None)
+        return True
+
+    async def _read_response(self) -> Any:
         """Read a response of any kind, once the request was sent."""
-        self._sent = True
+        self._sent = self._ended = True
         try:
             reply = await self.recv_message()
             if not self._trailing_read:
@@ -84,10 +141,10 @@ class UnaryCall(Call[Any, Any]):
             if not isinstance(error, DeadlineExceededError):
                 self._raise_known_status(error)
             raise
-        else:
-            return reply
+        return reply
 
     async def _exchange_at_length(self, request: Any) -> Any:
+        self._send_type, self._dispatch = type(request), self._channel.listened_dispatch
         async with self:
             await self.send_message(request, end=True)
             return await self.recv_message()

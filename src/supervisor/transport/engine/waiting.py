@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from supervisor.transport.engine.stream import MakeError, Stream
 
 if TYPE_CHECKING:
     from supervisor.transport.engine.protocol import EngineProtocol
 
-__all__ = ["TURN", "WaitingStream"]
+__all__ = ["TURN", "WaitingStream", "new_task"]
 
 TURN: Final = 32
 """Messages in a row that a stream may take or give without waiting, before others get a turn of the loop."""
@@ -23,19 +24,18 @@ class WaitingStream(Stream):
         wire: the connection's asyncio side.
     """
 
-    __slots__ = ("_straight", "_waiters", "wire")
+    _waiters: tuple[asyncio.Future[None], ...] = ()
+    _straight = 0  # messages in a row that did not have to be waited for
 
     def __init__(self, wire: EngineProtocol, *, many: bool) -> None:
         Stream.__init__(self, wire.connection, many=many)
         self.wire = wire
-        self._waiters: list[asyncio.Future[None]] = []
-        self._straight = 0  # messages in a row that did not have to be waited for
 
     def wake(self) -> None:
         """Let every waiter look again."""
         waiters = self._waiters
         if waiters:
-            self._waiters = []
+            self._waiters = ()
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -44,7 +44,7 @@ class WaitingStream(Stream):
         """Wait for news. Whoever waits looks what it is; a waiter that is cancelled leaves nothing behind."""
         self._straight = 0
         waiter: asyncio.Future[None] = self.wire.loop.create_future()
-        self._waiters.append(waiter)
+        self._waiters += (waiter,)
         await waiter
 
     async def take_turns(self) -> None:
@@ -67,3 +67,10 @@ class WaitingStream(Stream):
         """End because the connection has ended, or will without having looked at this stream."""
         self.closed = True
         self.end_with(make_error, abrupt=abrupt)
+
+
+def new_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Return a task as `loop.create_task` makes it, without what that does besides where nobody has changed it."""
+    if loop.get_task_factory() is None:
+        return asyncio.Task(coroutine, loop=loop, name=name)
+    return loop.create_task(coroutine, name=name)
