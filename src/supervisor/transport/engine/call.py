@@ -26,7 +26,7 @@ from supervisor.transport.engine.stream import ENDED, PREFIX
 from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.translate import too_large_from_status
 
-__all__ = ["Call"]
+__all__ = ["Call", "passed_before"]
 
 _STATUS_RACE = 0.05
 """Seconds around a deadline within which the peer's DEADLINE_EXCEEDED is this side's own deadline seen from there."""
@@ -68,7 +68,7 @@ class Call(RequestSide[SendT, RecvT]):
         at = self._expires_at
         if at is not None:
             if at <= self.wire.loop.time():
-                raise DeadlineExceededError("the call's deadline passed before it began")
+                raise passed_before()
             self._slice = self.wire.deadlines.add(self, at)
         self._channel.enter(self)
         return self
@@ -287,6 +287,11 @@ class Call(RequestSide[SendT, RecvT]):
 
 def _deadline_passed() -> DeadlineExceededError:
     return DeadlineExceededError("the call's deadline passed")
+
+
+def passed_before() -> DeadlineExceededError:
+    """Return the error for a call that was made too late."""
+    return DeadlineExceededError("the call's deadline passed before it began")
 
 
 def _is_over() -> ProtocolViolationError:

@@ -146,10 +146,9 @@ class EngineChannel(Channel):
     ) -> Coroutine[Any, Any, _RecvT]:
         """Make a unary call; awaited, it gives the reply. The arguments are those of `request`."""
         if deadline is not None:
-            expires_at, timeout = self._expiry(timeout, deadline), None
-        else:
-            expires_at = None if timeout is None else self._loop.time() + timeout
-        return UnaryCall(self, name, reply_type, expires_at, metadata).exchange(request, timeout)
+            remaining = deadline.time_remaining()
+            timeout = remaining if timeout is None else min(timeout, remaining)
+        return UnaryCall(self, name, reply_type, metadata).exchange(request, timeout)
 
     def encode(self, message: Any, message_type: type[Any]) -> bytes:
         """Return a request message's bytes.

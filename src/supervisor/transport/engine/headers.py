@@ -29,8 +29,8 @@ _LONGEST_KEY: Final = 512
 _SHORT: Final = 127  # lengths below it take one byte (RFC 7541, section 5.1)
 _INDEXED: Final = re.compile(rb"[\x81-\xfe]*").match
 """The leading fields that are an index of one byte each (RFC 7541, section 6.1)."""
-_UNINDEXED: Final = {0x00, 0x10}
-"""First bytes of a literal with a literal name that leaves the table alone (RFC 7541, sections 6.2.2 and 6.2.3)."""
+_NOT_UNINDEXED: Final = 0xEF
+"""What is 0 in the first byte of a literal with a literal name that leaves the table alone (sections 6.2.2 and 6.2.3)."""
 _FIELDS_UNCHECKED: Final = 15
 """So many fields out of a table of 4 KiB are within any limit on a header list."""
 
@@ -143,19 +143,19 @@ class BlockDecoder:
         base = self._decode_indexed(block[:at])
         if base is None or at == len(block) or len(block) > _LONGEST_KEY:
             return base if at == len(block) else None
-        extra = []
-        size = len(block)
+        extra, size = [], len(block)
         try:
             while at < size:
-                if block[at] not in _UNINDEXED:
-                    return None
                 name_at = at + 2
-                value_at = name_at + block[at + 1] + 1
-                at = value_at + block[value_at - 1]
-                if block[name_at - 1] >= _SHORT or block[value_at - 1] >= _SHORT or at > size:
+                value_at = name_at + block[at + 1]
+                value_size = block[value_at]
+                if block[at] & _NOT_UNINDEXED or value_at - name_at >= _SHORT or value_size >= _SHORT:
                     return None
-                extra.append((block[name_at : value_at - 1], block[value_at:at]))
+                at = value_at + 1 + value_size
+                extra.append((block[name_at:value_at], block[value_at + 1 : at]))
         except IndexError:
+            return None
+        if at > size:
             return None
         decoded = HeaderBlock((*base.fields, *extra), base, tuple(extra))
         if len(decoded.fields) > _FIELDS_UNCHECKED and _list_size(decoded.fields) > self._list_size:

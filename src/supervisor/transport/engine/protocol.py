@@ -47,6 +47,7 @@ class EngineProtocol(asyncio.Protocol):
         failure: makes the error with which the connection ended; None while it is open.
         draining: the peer takes no more streams.
         writable: the socket takes bytes.
+        now: when bytes arrived last, by the loop's clock.
         ready: writable, and the connection neither draining nor at its end.
     """
 
@@ -62,6 +63,7 @@ class EngineProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.failure: MakeError | None = None
         self.draining = False
+        self.now = loop.time()
         self.writable = True
         self.ready = True
         self.writers: dict[WaitingStream, None] = {}  # those that wait for a window or for the socket
@@ -91,9 +93,9 @@ class EngineProtocol(asyncio.Protocol):
         """Act on what the peer sent; anything it may not send ends the connection, not the process."""
         if self.failure is not None:
             return
-        self._held = (
-            True  # what it answers goes out in one write: a thousand small ones cost asyncio the square of that
-        )
+        self.now = self.loop.time()
+        # What it answers goes out in one write: a thousand small ones cost asyncio the square of that.
+        self._held = True
         try:
             self.connection.receive(data)
         except WireViolationError as error:

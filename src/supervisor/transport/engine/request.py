@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from copy import copy
 from typing import Any, Final
 
 from grpclib.const import Cardinality, Status
@@ -51,10 +50,15 @@ class RequestHead:
         self.refusal = self._refusal(fields, subtype)
         self._read_extra(block)
 
-    def with_extra(self, extra: Fields) -> RequestHead:
-        """Return the head of a request that says the same, and behind it the deadline and metadata of one call."""
-        head = copy(self)
-        head._read_extra(extra)  # noqa: SLF001 - of the same class
+    def with_extra(self, extra: Fields) -> RequestHead | None:
+        """Return a head that says the same, and the deadline of one call; None when `extra` says more of how to serve it."""
+        head = object.__new__(RequestHead)
+        head.__dict__.update(self.__dict__)
+        for name, value in extra:
+            if name == b"grpc-timeout" or name[-4:] == b"-bin":
+                head._read_extra(((name, value),))
+            elif name[:1] == b":" or name in _TOLD:
+                return None
         return head
 
     def _read_extra(self, fields: Fields) -> None:
@@ -104,9 +108,9 @@ def direct_method(method: Method) -> Callable[[Any], Awaitable[Any]] | None:
 def read_request(block: HeaderBlock, methods: Mapping[str, Method], subtype: bytes) -> RequestHead:
     """Return what a request's block says."""
     if block.view is None:
-        if block.base is not None and all(name[:1] != b":" and name not in _TOLD for name, _ in block.extra):
+        if block.base is not None:
             block.view = read_request(block.base, methods, subtype).with_extra(block.extra)
-        else:
+        if block.view is None:
             block.view = RequestHead(block.fields, methods, subtype)
     found: RequestHead = block.view
     return found

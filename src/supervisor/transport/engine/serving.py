@@ -135,7 +135,7 @@ class ServedCall(ReplySide):
 
     def limit_time(self, timeout: float) -> None:
         """Cancel the handler after `timeout` seconds."""
-        self._expires_at = self.wire.loop.time() + timeout
+        self._expires_at = self.wire.now + timeout
         self._slice = self.wire.deadlines.add(self, self._expires_at)
 
     def expire(self) -> None:

@@ -12,7 +12,7 @@ from grpclib.const import Cardinality
 
 from supervisor.errors import DeadlineExceededError, TransportError
 from supervisor.transport.engine import frames
-from supervisor.transport.engine.call import Call
+from supervisor.transport.engine.call import Call, passed_before
 from supervisor.transport.engine.headers import USUAL_END, USUAL_HEAD, HeaderBlock
 from supervisor.transport.engine.metadata import encode_literals, encode_timeout
 from supervisor.transport.engine.stream import ENDED, HEAD, PREFIX
@@ -34,6 +34,7 @@ _MOST_EXTRA: Final = 8192
 class UnaryCall(Call[Any, Any]):
     """A call of which only the reply matters."""
 
+    _expires_at: float | None = None
     _cardinality = Cardinality.UNARY_UNARY
     _dispatch: _DispatchChannelEvents | None = None
     _waiter: asyncio.Future[None] | None = None  # of a call in one step
@@ -44,7 +45,6 @@ class UnaryCall(Call[Any, Any]):
         channel: EngineChannel,
         method: str,
         recv_type: type[Any],
-        expires_at: float | None,
         metadata: Any,
     ) -> None:
         # All that `Call` keeps and that has no default, in one place: a call costs little more than this.
@@ -55,12 +55,13 @@ class UnaryCall(Call[Any, Any]):
         self._channel = channel
         self._method = method
         self._recv_type = recv_type
-        self._expires_at = expires_at
         self._metadata = metadata
 
     async def exchange(self, request: Any, timeout: float | None) -> Any:
-        """Make the call and return its reply; raises what `Call` raises."""
-        wire, connection, channel, expires_at = self.wire, self.connection, self._channel, self._expires_at
+        """Make the call, within `timeout` seconds, and return its reply; raises what `Call` raises."""
+        wire, connection, channel = self.wire, self.connection, self._channel
+        if timeout is not None:
+            self._expires_at = wire.loop.time() + timeout
         data = channel.encode(request, type(request))
         size = len(data) + PREFIX
         extra = encode_literals(self._metadata) if self._metadata else b""
@@ -75,8 +76,11 @@ class UnaryCall(Call[Any, Any]):
             or channel.listened_dispatch is not None
         ):
             return await self._exchange_at_length(request)
-        if expires_at is not None:
-            extra = self._limit_time(expires_at, timeout) + extra
+        if timeout is not None:
+            if timeout <= 0:
+                raise passed_before()
+            self._slice = wire.deadlines.add(self, self._expires_at)  # type: ignore[arg-type] # there is one, as there is a timeout
+            extra = encode_timeout(timeout) + extra
         calls = channel.calls
         calls.add(self)
         try:
@@ -94,25 +98,18 @@ class UnaryCall(Call[Any, Any]):
             if self._reply is None:
                 self._leave()
             else:
-                if expires_at is not None:
+                if timeout is not None:
                     wire.deadlines.discard(self, self._slice)
                 calls.discard(self)
                 if not calls or wire.draining or wire.queue:
                     channel.leave(self)
                     wire.release(self)
 
-    def _limit_time(self, expires_at: float, timeout: float | None) -> bytes:
-        """Begin to watch the deadline; return the header that tells it to the peer."""
-        now = self.wire.loop.time()
-        if expires_at <= now:
-            raise DeadlineExceededError("the call's deadline passed before it began")
-        self._slice = self.wire.deadlines.add(self, expires_at)
-        return encode_timeout(expires_at - now if timeout is None else timeout)
-
     def wake(self) -> None:
-        """Let the caller look, when there is no more to come."""
+        """Let the caller look, when there is no more to come or nothing good."""
         waiter = self._waiter
-        if waiter is not None and (self.phase == ENDED or self.failure is not None) and not waiter.done():
+        over = self.phase == ENDED or self.failure is not None or self.fault is not None
+        if over and waiter is not None and not waiter.done():
             waiter.set_result(None)
         super().wake()
 
