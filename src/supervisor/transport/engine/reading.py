@@ -29,6 +29,7 @@ __all__ = ["FrameReceiver"]
 
 _HEAD: Final = frames.FRAME_HEAD.size
 _PRIORITY_SIZE: Final = 5
+_LARGE: Final = 16_384
 _REPORT_AT: Final = 1 << 30
 _MESSAGE_HEAD: Final = frames.MESSAGE_HEAD.size
 _WHOLE: Final = frames.END_HEADERS | frames.END_STREAM
@@ -62,6 +63,8 @@ class FrameReceiver:
         self._pieces_size = 0
         self._wanted = 0  # bytes from the begin of `_pieces` on, until more can be done
         self._begun = False  # the peer has sent its preface, if it is to, and the head of its first SETTINGS
+        self._open: Stream | None = None  # whose large frame is being taken
+        self._open_left = self._open_ends = 0
         self._block: list[bytes] | None = None  # a header block that goes on in CONTINUATION
         self._block_size = self._block_stream = self._block_ends = 0
 
@@ -71,6 +74,10 @@ class FrameReceiver:
         Raises:
             WireViolationError: they break the rules; a GOAWAY with its code is what the peer should get.
         """
+        if self._open_left:
+            data = self._receive_rest(data)
+            if not data:
+                return
         if self._pieces:
             self._pieces.append(data)
             self._pieces_size += len(data)
@@ -104,7 +111,13 @@ class FrameReceiver:
             if end > size or length > most:
                 if length > most:
                     raise FrameSizeError(f"a frame of {length} bytes is over the limit of {most}")
-                self._wanted = end - at
+                if kind & 0xFF == frames.DATA and length >= _LARGE and self._receive_begin(flags, stream_id, length):
+                    stream = streams[stream_id]
+                    self._take_part(stream, memoryview(data)[start:])
+                    self._open_left = end - size
+                    at = size
+                else:
+                    self._wanted = end - at
                 break
             at = end
             kind &= 0xFF
@@ -213,6 +226,39 @@ class FrameReceiver:
             self._budget.spend("empty DATA")
         if flags & frames.END_STREAM:
             stream.phase = ENDED
+
+    def _receive_begin(self, flags: int, stream_id: int, length: int) -> bool:
+        """Begin to take a large frame before it is whole, if nothing is odd about it: so it is copied once."""
+        stream = self.streams.get(stream_id)
+        if stream is None or flags > frames.END_STREAM or stream.phase != BODY or self._block is not None:
+            return False
+        if stream.room < length:
+            raise WindowError(f"stream {stream_id} is over its window")
+        stream.room -= length
+        self._arrived += length
+        self._open, self._open_ends = stream, flags
+        return True
+
+    def _receive_rest(self, data: bytes) -> bytes:
+        """Take more of a large frame; return what is behind it."""
+        stream, left = self._open, self._open_left
+        assert stream is not None
+        if len(data) < left:
+            self._open_left = left - len(data)
+            self._take_part(stream, data)
+            return b""
+        self._open_left, self._open = 0, None
+        self._take_part(stream, memoryview(data)[:left])
+        if self._open_ends:
+            stream.phase = ENDED
+        stream.wake()
+        return data[left:]
+
+    def _take_part(self, stream: Stream, data: bytes | memoryview) -> None:
+        if self.streams.get(stream.id) is stream:  # else its call has ended meanwhile
+            stream.take_data(data)
+            if stream.messages:
+                stream.wake()
 
     # --- HEADERS and CONTINUATION (sections 6.2 and 6.10) ------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class Stream:
     _highest_window = 0  # what `send_window` has been, beyond the initial one
     _unreported = 0  # bytes that were released, of which the peer has not been told
     _early = 0  # bytes that were released before their message was read
-    _parts: list[bytes] | None = None  # of a message that has not arrived in whole
+    _parts: list[bytes | memoryview] | None = None  # of a message that has not arrived in whole
     _parts_size = 0
     _wanted = PREFIX  # bytes of it that have to be there before more can be said
 
@@ -90,13 +90,17 @@ class Stream:
             self.failure, self.abrupt = make_error, abrupt
         self.wake()
 
-    def take_data(self, data: bytes) -> None:
-        """Take the payload of a DATA frame that is not exactly one message."""
+    def take_data(self, data: bytes | memoryview) -> None:
+        """Take the payload of a DATA frame that is not exactly one message, or a part of it."""
         if self.fault is not None:
             self.release(len(data))  # nobody will read it
             return
         if self._parts is None:
             self._parts, self._parts_size, self._wanted = [], 0, PREFIX
+            if len(data) >= PREFIX:
+                size = int.from_bytes(data[1:PREFIX], "big")
+                if PREFIX + size > len(data) and size <= self.connection.settings.message_size:
+                    self._wanted = PREFIX + size  # known without a copy
         self._parts.append(data)
         self._parts_size += len(data)
         if self._parts_size == self._wanted > PREFIX:
@@ -106,7 +110,7 @@ class Stream:
         if self.reading:
             self.read_on()
 
-    def _complete(self, parts: list[bytes]) -> None:
+    def _complete(self, parts: list[bytes | memoryview]) -> None:
         """Join the parts of one message whose size is known; a large one is copied once."""
         compressed = parts[0][0]
         parts[0] = parts[0][PREFIX:]
