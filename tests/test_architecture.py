@@ -41,6 +41,7 @@ OWNERS = {
     "cryptography": ("transport.tls",),
     "structlog": ("observe.structlog", "sdk"),
     "msgspec": ("config",),
+    "dateutil": ("transport.light_imports",),  # betterproto's, put off
     "fastapi": ("contrib",),
     "starlette": ("contrib",),
     "_typeshed": ("",),  # types only

@@ -21,12 +21,10 @@ from supervisor.errors import (
     MessageTooLargeError,
     ProtocolViolationError,
 )
+from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY, too_large_from_status
 from supervisor.transport.translate import (
-    LIMIT_KEY,
-    SIZE_KEY,
     Translator,
     connect_error,
-    too_large_from_status,
     translate,
 )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from supervisor.errors import BrokerError
 from supervisor.services.broker import Broker
-from supervisor.transport.channel import Channel
 from supervisor.transport.generated import repair_stub
+
+if TYPE_CHECKING:
+    from supervisor.transport.channel import Channel
 
 __all__ = ["HostServices"]
 

@@ -6,15 +6,18 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from supervisor._proto.plugin import ConnInfo
 from supervisor.address import Address, parse_address
 from supervisor.errors import BrokerError, HandshakeError
 from supervisor.spec import Limits
 from supervisor.tls import TlsContexts
-from supervisor.transport.channel import Channel
-from supervisor.transport.dial import CheckPeer, dial
 from supervisor.transport.server import CheckClient, Server
+
+if TYPE_CHECKING:
+    from supervisor.transport.channel import Channel
+    from supervisor.transport.dial import CheckPeer
 
 __all__ = ["Announcing", "Place"]
 
@@ -111,6 +114,8 @@ class Announcing:
             raise BrokerError(
                 f"service {service_id} is announced where it cannot be: {error.args[0]}", service_id=service_id
             ) from error
+        from supervisor.transport.dial import dial  # noqa: PLC0415 - a plugin that dials nobody starts without it
+
         return await dial(address, timeout=patience, limits=self._limits, check_peer=self._check_peer, tls=self._tls)
 
     def take(self, info: ConnInfo) -> None:

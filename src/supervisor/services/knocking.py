@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from supervisor._proto.plugin import ConnInfo, ConnInfoKnock
 from supervisor.address import Address
@@ -19,10 +19,11 @@ from supervisor.errors import BrokerError, ConnectionLostError
 from supervisor.records import quote_text
 from supervisor.spec import Limits
 from supervisor.tls import TlsContexts
-from supervisor.transport.channel import Channel
-from supervisor.transport.dial import dial
 from supervisor.transport.server import Server
 from supervisor.transport.yamux.connection import Multiplexer
+
+if TYPE_CHECKING:
+    from supervisor.transport.channel import Channel
 
 __all__ = ["Knocking"]
 
@@ -111,6 +112,8 @@ class Knocking:
             BrokerError: nobody offers it.
             ConnectError: there is no speaking with it.
         """
+        from supervisor.transport.dial import dial  # noqa: PLC0415 - a plugin that dials nobody starts without it
+
         async with self._turn:
             await self._knock(service_id, patience)
             return await dial(

@@ -17,9 +17,10 @@ from multidict import MultiDict
 
 from supervisor.errors import ConfigurationError, DeadlineExceededError, ProtocolViolationError, TransportError
 from supervisor.transport.framing import read_message, write_message
+from supervisor.transport.refused_size import too_large_from_status
 from supervisor.transport.scope import CallScope
 from supervisor.transport.stream import Headers, WireStream
-from supervisor.transport.translate import Translator, too_large_from_status
+from supervisor.transport.translate import Translator
 
 if TYPE_CHECKING:
     from supervisor.transport.channel import Channel

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpclib.server
-from grpclib.const import Handler as Method
 from grpclib.const import Status
-from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase
-from grpclib.events import _DispatchServerEvents
+from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline, decode_metadata, encode_grpc_message
 from h2.errors import ErrorCodes
@@ -20,26 +17,13 @@ from h2.exceptions import H2Error
 
 from supervisor.errors import DecodeError, MessageTooLargeError, ProtocolViolationError, TransportError
 from supervisor.transport.framing import CompressedError, read_message, write_message
-from supervisor.transport.incoming import IncomingCall, current_call, set_current_call
+from supervisor.transport.incoming import IncomingCall, set_current_call
+from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY
+from supervisor.transport.service import Service
 from supervisor.transport.stream import Headers, WireStream
-from supervisor.transport.translate import LIMIT_KEY, SIZE_KEY, Translator
+from supervisor.transport.translate import Translator
 
-__all__ = ["IncomingCall", "OnError", "ServerStream", "Service", "current_call", "refuse", "serve_call"]
-
-OnError = Callable[[str, BaseException], None]
-"""Told the route and the exception when a handler raises something that is not a status."""
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What serves the calls of one server."""
-
-    methods: Mapping[str, Method]
-    codec: CodecBase
-    dispatch: _DispatchServerEvents
-    message_size: int
-    on_error: OnError
-    status_details_codec: Any = field(default=None)
+__all__ = ["ServerStream", "refuse", "serve_call"]
 
 
 class ServerStream(grpclib.server.Stream[Any, Any]):
@@ -114,7 +98,7 @@ async def serve_call(service: Service, wire: WireStream, headers: Headers) -> No
     method = service.methods[fields[":path"]]
     stream = ServerStream(
         wire, fields[":path"], method.cardinality, method.request_type, method.reply_type,
-        codec=service.codec, status_details_codec=service.status_details_codec, dispatch=service.dispatch,
+        codec=service.codec, status_details_codec=service.details_codec, dispatch=service.dispatch,
         deadline=deadline, user_agent=fields.get("user-agent"), message_size=service.message_size,
     )  # fmt: skip
     stream.metadata = metadata

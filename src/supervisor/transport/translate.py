@@ -11,10 +11,8 @@ from types import TracebackType
 from typing import Literal
 
 import grpclib.exceptions
-from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from h2.exceptions import H2Error
-from multidict import MultiDict
 
 from supervisor.address import Address
 from supervisor.errors import (
@@ -23,28 +21,16 @@ from supervisor.errors import (
     ConnectError,
     ConnectionLostError,
     DeadlineExceededError,
-    MessageTooLargeError,
     ProtocolViolationError,
     SupervisorError,
     TransportError,
 )
 
 __all__ = [
-    "LIMIT_KEY",
-    "SIZE_KEY",
     "Translator",
     "connect_error",
-    "too_large_from_status",
     "translate",
 ]
-
-SIZE_KEY = "x-message-size"
-"""Trailer by which our server says how large the message was that it refused, in bytes."""
-
-LIMIT_KEY = "x-message-limit"
-"""Trailer by which our server says how large a message may be, in bytes."""
-
-_Value = str | bytes
 
 _ENDS = (GRPCError, CallResetError, ConnectionLostError, DeadlineExceededError, ProtocolViolationError)
 
@@ -86,18 +72,6 @@ def connect_error(address: Address, error: BaseException) -> TransportError:
             return ConnectError(f"cannot connect to {address}: {error.args[0]}", phase="connect", hint=error.hint)
         case _:
             return ConnectError(f"cannot connect to {address}: {error!r}", phase="connect")
-
-
-def too_large_from_status(error: GRPCError, trailers: MultiDict[_Value] | None) -> MessageTooLargeError | None:
-    """Return the typed error when the peer's status says, by our trailers, that a message was over its limit."""
-    if error.status is not Status.RESOURCE_EXHAUSTED or trailers is None:
-        return None
-    size, limit = str(trailers.get(SIZE_KEY, "")), str(trailers.get(LIMIT_KEY, ""))
-    if not (size.isascii() and size.isdigit() and limit.isascii() and limit.isdigit()):
-        return None
-    return MessageTooLargeError(
-        f"a message of {size} bytes is over the peer's limit of {limit}", size=int(size), limit=int(limit)
-    )
 
 
 class Translator:

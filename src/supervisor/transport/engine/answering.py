@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
-from grpclib.const import Handler as Method
 from grpclib.const import Status
-from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.events import _DispatchServerEvents
 from grpclib.metadata import encode_grpc_message
 
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.compression import ACCEPTED
-from supervisor.transport.engine.details import StatusDetailsCodec
 from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.headers import Fields, HeaderBlock, Repeated, literal
 from supervisor.transport.engine.protocol import EngineProtocol
@@ -25,10 +19,12 @@ from supervisor.transport.engine.serving import ServedCall
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import ENDED
 from supervisor.transport.engine.waiting import new_task
+from supervisor.transport.service import Service
 from supervisor.transport.under_way import STOPPING, CallsUnderWay, CallUnderWay
 
-__all__ = ["EngineService", "ServerProtocol"]
+__all__ = ["ServerProtocol"]
 
+_HTTP_OK: Final = 200
 _OK: Final = (b"grpc-status", b"0")
 
 _STOPPING: Final[Refusal] = Status.UNAVAILABLE, STOPPING, 200
@@ -40,47 +36,18 @@ _HEAD: Final[Fields] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class EngineService:
-    """What serves the calls of one server.
-
-    Attributes:
-        methods: by route.
-        codec: how messages become bytes.
-        dispatch: tells listeners of events.
-        message_size: bytes of one message.
-        on_error: told the route and the exception when a handler raises something that is not a status.
-        details_codec: how details of a status become bytes.
-        head_fields: the headers of every response.
-        subtype: the codec's name, as in `application/grpc+subtype`.
-    """
-
-    methods: Mapping[str, Method]
-    codec: CodecBase
-    dispatch: _DispatchServerEvents
-    message_size: int
-    on_error: Callable[[str, BaseException], None]
-    details_codec: StatusDetailsCodecBase = field(default_factory=StatusDetailsCodec)
-    head_fields: Fields = _HEAD
-
-    @property
-    def subtype(self) -> bytes:
-        """The codec's name."""
-        return self.codec.__content_subtype__.encode("ascii")
-
-
 class ServerProtocol(EngineProtocol):
     """A server's side: a task for each call."""
 
     connection: ServerConnection
 
-    def __init__(self, service: EngineService, settings: WireSettings, under_way: CallsUnderWay) -> None:
+    def __init__(self, service: Service, settings: WireSettings, under_way: CallsUnderWay) -> None:
         super().__init__(settings)
         self.service = service
         self.under_way = under_way
-        self._subtype = service.subtype
-        self.head = Repeated(service.head_fields)
-        self.head_only = Repeated((*service.head_fields, _OK))
+        self._subtype = service.codec.__content_subtype__.encode("ascii")
+        self.head = Repeated(_HEAD)
+        self.head_only = Repeated((*_HEAD, _OK))
         self.ok = Repeated((_OK,))
         self.nothing = Repeated(())
         self.running = 0
@@ -158,10 +125,8 @@ class ServerProtocol(EngineProtocol):
     def _answer(self, stream_id: int, refusal: Refusal, *, end: bool) -> None:
         """Answer a request that becomes no call."""
         status, message, http_status = refusal
-        if http_status == 200:  # noqa: PLR2004 - HTTP's OK
-            head = self.head
-        else:
-            head = Repeated(((b":status", b"%d" % http_status), *self.service.head_fields[1:]))
+        usual = http_status == _HTTP_OK
+        head = self.head if usual else Repeated(((b":status", b"%d" % http_status), *_HEAD[1:]))
         block = self.connection.encoder.encode(head)
         block += literal(b"grpc-status", b"%d" % status.value)
         block += literal(b"grpc-message", encode_grpc_message(message).encode("ascii"))

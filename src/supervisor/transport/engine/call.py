@@ -24,7 +24,7 @@ from supervisor.transport.engine.metadata import decode_metadata
 from supervisor.transport.engine.response import ResponseEnd, read_end, read_head
 from supervisor.transport.engine.stream import ENDED, PREFIX
 from supervisor.transport.engine.waiting import TURN
-from supervisor.transport.translate import too_large_from_status
+from supervisor.transport.refused_size import too_large_from_status
 
 __all__ = ["Call", "passed_before"]
 

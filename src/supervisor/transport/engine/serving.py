@@ -19,7 +19,7 @@ from supervisor.transport.engine.replying import ReplySide, refusal
 from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError
 from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.incoming import IncomingCall, set_current_call
-from supervisor.transport.translate import LIMIT_KEY, SIZE_KEY
+from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY
 from supervisor.transport.under_way import STOPPING
 
 __all__ = ["ServedCall"]
