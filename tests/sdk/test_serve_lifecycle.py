@@ -136,6 +136,27 @@ async def test_a_plugin_loads_only_what_it_needs(start: Start) -> None:
     assert await host.call() == ""
 
 
+async def test_it_runs_on_uvloop_when_asked_to(start: Start) -> None:
+    """With the extra `speed` installed."""
+    pytest.importorskip("uvloop", reason="the extra `speed` is not installed")
+    host = start(
+        """
+        import asyncio
+        async def on_call(_): return type(asyncio.get_running_loop()).__module__
+        serve(Control(on_call), event_loop="uvloop")
+        """
+    )
+    await host.connect()
+    assert await host.call() == "uvloop"
+
+
+async def test_an_event_loop_that_is_not_there_is_said_so(start: Start) -> None:
+    """A name that nobody knows, or uvloop without the package, ends the start with a hint."""
+    host = start("serve(Control(print), event_loop='other')")
+    assert await host.wait() == 1
+    assert "there is no event loop 'other'" in await host.stderr_line("ConfigurationError: there")
+
+
 # --- descriptors -------------------------------------------------------------------------------------------------------
 
 
