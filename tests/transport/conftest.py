@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,19 @@ async def connect(
         count = 0
 
         async def make(
-            *services: Any, address: Address | None = None, limits: Limits | None = None, client: Limits | None = None
+            *services: Any,
+            address: Address | None = None,
+            limits: Limits | None = None,
+            client: Limits | None = None,
+            background: Collection[str] = (),
         ) -> tuple[Server, Channel]:
             nonlocal count
             count += 1
             server = Server(
-                services or [service], limits=limits, on_error=lambda method, error: errors.append((method, error))
+                services or [service],
+                limits=limits,
+                on_error=lambda method, error: errors.append((method, error)),
+                background=background,
             )
             stack.push_async_callback(server.stop)
             where = await server.start(address or UnixAddress(str(folder / f"s{count}")))

@@ -97,6 +97,22 @@ async def test_stop_answers_calls_that_outlast_the_grace(connect: Connect, servi
     assert await server.stop() == 0
 
 
+async def test_drain_waits_for_calls_and_leaves_the_background(connect: Connect, service: ContractService) -> None:
+    """New calls are refused as UNAVAILABLE, those under way finish, and routes of the background go on as before."""
+    server, channel = await connect(background={PREFIX + "Echo"})
+    hanging = asyncio.create_task(call_unary(channel, "Hang"))
+    await service.entered.reach(1)
+    assert not await server.drain(0.01)
+    with pytest.raises(GRPCError) as caught:
+        await call_unary(channel, "Hang")
+    assert caught.value.status is Status.UNAVAILABLE
+    assert await call_unary(channel, "Echo", b"x") == b"x"
+    draining = asyncio.create_task(server.drain(5))
+    hanging.cancel()
+    assert await draining
+    assert await call_unary(channel, "Echo", b"y") == b"y"
+
+
 async def test_stop_is_bounded_when_a_handler_ignores_its_cancellation(connect: Connect) -> None:
     """A handler that will not end does not hold up `stop`; its client has its answer."""
     servicer = Stubborn()

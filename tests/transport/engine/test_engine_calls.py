@@ -26,6 +26,7 @@ from kv_proto import GetRequest, GetResponse, KvBase, KvStub
 
 from supervisor.address import MemoryAddress, UnixAddress
 from supervisor.errors import (
+    CallResetError,
     ConfigurationError,
     ConnectionLostError,
     DeadlineExceededError,
@@ -38,7 +39,7 @@ from supervisor.testing.raw_peer import RawPeer, message
 from supervisor.testing.transport_contract import Blob, ContractService, call_stream, call_unary
 from supervisor.transport.dial import dial
 from supervisor.transport.engine.details import Any as AnyMessage
-from supervisor.transport.engine.faults import CallQueueFullError, FloodError
+from supervisor.transport.engine.faults import CallQueueFullError, ErrorCode, FloodError
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.generated import repair_stub
 from supervisor.transport.memory import connect_memory
@@ -251,6 +252,32 @@ async def test_queue_of_calls_is_bounded(connect: Make, service: ContractService
     assert (caught.value.limit, caught.value.maybe_executed) == (2, False)
     hanging.cancel()
     assert await asyncio.gather(*queued) == [b"0", b"1"]
+
+
+async def test_server_refuses_calls_beyond_its_limit(connect: Make, service: ContractService) -> None:
+    """A client that does not keep to the announced limit has its call refused as safe to repeat; the others go on."""
+    await connect(limits=Limits(calls_in_flight=1), address=MemoryAddress("one at a time"))
+    peer = RawPeer()
+    connect_memory(MemoryAddress("one at a time"), peer)
+    peer.request(PREFIX + "Hang", message(b""))
+    await service.entered.reach(1)
+    refused = peer.request(PREFIX + "Echo", message(b""))
+    await peer.until(lambda: refused in peer.responses)
+    assert peer.responses[refused].reset == ErrorCode.REFUSED_STREAM
+    assert not peer.lost
+
+
+async def test_calls_that_are_reset_count_until_they_have_ended(connect: Make, service: ContractService) -> None:
+    """A peer that opens and resets does not have more handlers at work than twice the limit, and a few."""
+    server, channel = await connect(limits=Limits(calls_in_flight=2))
+    (protocol,) = server._protocols
+    protocol.settings = WireSettings(calls_in_flight=2, calls_ending=1)
+    protocol.running = 5
+    with pytest.raises(CallResetError) as caught:
+        await call_unary(channel, "Echo")
+    assert (caught.value.code, caught.value.maybe_executed) == ("REFUSED_STREAM", False)
+    protocol.running = 0
+    assert await call_unary(channel, "Echo", b"x") == b"x"
 
 
 async def test_flood_ends_the_connection_with_a_typed_error(connect: Make, service: ContractService) -> None:

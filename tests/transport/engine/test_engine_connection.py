@@ -27,8 +27,10 @@ from supervisor.transport.engine.faults import (
     WireViolationError,
 )
 from supervisor.transport.engine.frames import LARGEST_WINDOW, Setting, frame, header_frames, rst_stream, window_update
+from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import BODY, ENDED
 
+PING = frame(frames.PING, 0, 0, b"12345678")
 OPEN = header_frames(1, REQUEST, end=False, frame_size=16_384)
 HEADERS_FLAGS = frames.END_HEADERS
 
@@ -302,6 +304,52 @@ def test_messages_do_not_depend_on_frames(messages: list[bytes], data: st.DataOb
         body = body[size:]
     assert list(recorder.opened[1].messages) == messages
     assert not recorder.opened[1].in_message
+
+
+@given(st.lists(st.integers(0, 60_000), min_size=1, max_size=6), st.integers(16_384, 100_000), st.data())
+def test_large_frames_may_come_in_pieces(sizes: list[int], frame_size: int, data: st.DataObject) -> None:
+    """They are taken before they are whole: messages, windows and what comes behind them are the same."""
+    messages = [bytes([number]) * size for number, size in enumerate(sizes)]
+    body, whole = b"".join(map(message, messages)), b""
+    while body:
+        whole += data_frame(body[:frame_size])
+        body = body[frame_size:]
+    whole += frames.frame(frames.DATA, frames.END_STREAM, 1) + PING
+    recorder = server()
+    recorder.connection.receive(OPEN)
+    at = 0
+    while at < len(whole):
+        size = data.draw(st.integers(1, 50_000))
+        recorder.connection.receive(whole[at : at + size])
+        at += size
+    stream = recorder.opened[1]
+    assert list(stream.messages) == messages
+    assert (stream.phase, stream.in_message) == (ENDED, False)
+    assert stream.room == WireSettings().stream_window - sum(len(message(each)) for each in messages)
+    assert recorder.written.endswith(frames.frame(frames.PING, frames.ACK, 0, b"12345678"))
+
+
+def test_large_frame_over_the_window_is_refused_at_its_head() -> None:
+    """It is not waited for."""
+    recorder = server(stream_window=50_000)
+    recorder.connection.receive(OPEN)
+    with pytest.raises(WindowError):
+        recorder.connection.receive(data_frame(b"x" * 60_000)[:100])
+
+
+def test_rest_of_a_large_frame_is_dropped_when_its_call_has_ended() -> None:
+    """The stream takes no more, and what comes behind the frame is read."""
+    recorder = server()
+    recorder.connection.receive(OPEN)
+    whole = data_frame(message(b"x" * 50_000)) + PING
+    recorder.connection.receive(whole[:1000])
+    stream = recorder.opened[1]
+    recorder.connection.reset(stream, 8)
+    recorder.connection.forget(stream)
+    recorder.connection.receive(whole[1000:30_000])
+    recorder.connection.receive(whole[30_000:])
+    assert not stream.messages
+    assert recorder.written.endswith(frames.frame(frames.PING, frames.ACK, 0, b"12345678"))
 
 
 def test_message_over_the_limit_is_refused_by_its_prefix() -> None:

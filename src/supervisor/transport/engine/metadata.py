@@ -88,7 +88,7 @@ def encode_literals(metadata: Any) -> bytes:
                 block += b"%b%c%b" % (_key_literal(key), len(value), value.encode("ascii"))
             else:
                 block += _encode_carefully(key, value)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ConfigurationError(f"bad metadata: {error}") from error
     return block
 
