@@ -53,6 +53,7 @@ auto_mtls = true
 tls = { certificate = "tls/host.pem", key = "/keys/host.key", authority = "tls/ca.pem", server_name = "plugin.test" }
 insecure = true
 multiplex = true
+engine = "grpclib"
 """
 
 
@@ -120,6 +121,7 @@ def test_everything_that_can_be_said() -> None:
         ),
         insecure=True,
         multiplex=True,
+        engine="grpclib",
     )
     assert first.command == ("/usr/bin/python", "-m", "first", "--python=/usr/bin/python")
     assert (first.env, first.stop.drain, first.versions, first.health) == (

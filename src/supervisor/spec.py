@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from supervisor.errors import ConfigurationError
 from supervisor.policy import RestartPolicy, Strategy
@@ -18,6 +18,7 @@ from supervisor.records import Level
 from supervisor.tls import TlsContexts, TlsFiles
 
 __all__ = [
+    "Engine",
     "HealthProbe",
     "Limits",
     "MagicCookie",
@@ -44,6 +45,10 @@ def _member(kind: type[EnumT], value: object, name: str) -> EnumT:
     except ValueError:
         allowed = ", ".join(repr(member.value) for member in kind)
         raise ConfigurationError(f"{name} is {value!r}", hint=f"use one of {allowed}") from None
+
+
+Engine = Literal["lean", "grpclib"]
+"""What speaks HTTP/2: `lean` is this library's own, `grpclib` is grpclib's on h2, with its lifecycle repaired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +173,7 @@ class PluginSpec:
         tls: speak TLS with certificates of the application's; wins over `auto_mtls`.
         insecure: accept a plugin that listens on TCP without TLS, where every user of the machine can connect.
         multiplex: carry all its connections on one, as go-plugin's GRPCBrokerMultiplex does. The plugin must know it.
+        engine: what speaks HTTP/2 on the main connection.
     """
 
     name: str
@@ -194,6 +200,7 @@ class PluginSpec:
     tls: TlsFiles | TlsContexts | None = None
     insecure: bool = False
     multiplex: bool = False
+    engine: Engine = "lean"
 
     def __post_init__(self) -> None:
         name = self.name
@@ -218,6 +225,12 @@ class PluginSpec:
             f"{self.log_level!r} is not a log level",
             plugin=name,
             hint=f"use one of {', '.join(level.name.lower() for level in Level)}",
+        )
+        _require(
+            self.engine in get_args(Engine),
+            f"no engine is named {self.engine!r}",
+            plugin=name,
+            hint=f"use one of {', '.join(get_args(Engine))}",
         )
         _require(bool(self.command) and bool(self.command[0]), "command is empty", plugin=name)
         for text in (*self.command, *self.env.keys(), *self.env.values(), self.cwd or ""):

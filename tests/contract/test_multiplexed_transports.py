@@ -11,11 +11,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from supervisor.address import MemoryAddress
-from supervisor.spec import Limits
+from supervisor.spec import Engine, Limits
 from supervisor.testing.transport_contract import TRANSPORT_CHECKS, Check, ContractService, Link
 from supervisor.tls import TlsContexts
 from supervisor.transport.dial import dial
-from supervisor.transport.engine.choice import Engine
 from supervisor.transport.server import Server
 from supervisor.transport.tls import make_identity
 from supervisor.transport.yamux.connection import Multiplexer

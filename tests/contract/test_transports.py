@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress
-from supervisor.spec import Limits
+from supervisor.spec import Engine, Limits
 from supervisor.testing.transport_contract import TRANSPORT_CHECKS, Check, Connect, ContractService, Link
 from supervisor.transport.dial import dial
-from supervisor.transport.engine.choice import Engine
 from supervisor.transport.server import Server
 from supervisor.transport.tls import make_identity
 

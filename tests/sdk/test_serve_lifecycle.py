@@ -136,6 +136,20 @@ async def test_a_plugin_loads_only_what_it_needs(start: Start) -> None:
     assert await host.call() == ""
 
 
+@pytest.mark.parametrize(("engine", "loaded"), [("lean", "False"), ("grpclib", "True")])
+async def test_it_speaks_with_the_engine_that_it_is_told(start: Start, engine: str, loaded: str) -> None:
+    """grpclib's, on h2, is loaded for those who choose it."""
+    host = start(
+        f"""
+        import sys
+        async def on_call(_): return str("h2" in sys.modules)
+        serve(Control(on_call), engine={engine!r})
+        """
+    )
+    await host.connect()
+    assert await host.call() == loaded
+
+
 async def test_it_runs_on_uvloop_when_asked_to(start: Start) -> None:
     """With the extra `speed` installed."""
     pytest.importorskip("uvloop", reason="the extra `speed` is not installed")

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from supervisor.policy import Backoff, RestartIntensity, RestartPolicy, Strategy
-from supervisor.spec import HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, WhileRestarting
+from supervisor.spec import Engine, HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, WhileRestarting
 from supervisor.tls import SERVER_NAME
 
 __all__ = [
@@ -172,6 +172,7 @@ class DefaultsTable(Table, frozen=True):
     multiplex: Annotated[
         bool, Meta(description="Carry all its connections on one (go-plugin's GRPCBrokerMultiplex).")
     ] = _PLUGIN.multiplex
+    engine: Annotated[Engine, Meta(description="What speaks HTTP/2 on the main connection.")] = _PLUGIN.engine
 
 
 class PluginTable(DefaultsTable, frozen=True, kw_only=True):

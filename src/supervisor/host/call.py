@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 
@@ -105,7 +106,8 @@ class PluginChannel:
         While the plugin is ready this is its channel's call and the count of it, and no more.
         """
         keeper = self._keeper
-        keeper.check_loop()
+        if get_ident() != keeper.thread:  # to ask for the running loop costs a system call
+            keeper.check_loop()
         instance = keeper.ready_instance
         if instance is None or name in keeper.spec.idempotent:
             return await self._unary_at_length(

@@ -67,6 +67,7 @@ class Connections:
                     check_peer=process.check_peer,
                     tls=tls,
                     over=multiplexer,
+                    engine=spec.engine,
                 )
             except BaseException:
                 if multiplexer is not None:

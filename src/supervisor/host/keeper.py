@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any, Final
 
 import anyio
@@ -77,6 +78,7 @@ class Keeper:
         self._changed = anyio.Event()
         self._ordered = anyio.Event()
         self._loop = asyncio.get_running_loop()
+        self.thread = get_ident()
 
     # --- orders ----------------------------------------------------------------------------------------------------
 
@@ -151,8 +153,8 @@ class Keeper:
     @property
     def ready_instance(self) -> Instance | None:
         """The instance that takes calls now, if there is one; that it is going away counts before the state says so."""
-        instance = self.instance if self.state is State.READY else None
-        return None if instance is None or instance.going_away else instance
+        instance = self.instance
+        return instance if instance is not None and self.state is State.READY and not instance.going_away else None
 
     async def wait_changed(self) -> None:
         """Wait for the next change of state."""

@@ -31,7 +31,7 @@ from supervisor.services.controller import ControllerService
 from supervisor.services.health import PLUGIN_SERVICE, HealthService
 from supervisor.services.logs import LogService
 from supervisor.services.stdio import STDOUT, StdioService
-from supervisor.spec import Limits
+from supervisor.spec import Engine, Limits
 from supervisor.transport.server import Server
 
 __all__ = ["Plugin"]
@@ -55,6 +55,7 @@ class Plugin:
         stderr: StderrWriter,
         limits: Limits,
         security: Security,
+        engine: Engine,
     ) -> None:
         self._version = version
         self._security = security
@@ -70,7 +71,9 @@ class Plugin:
         own: list[Servicer] = [self._health, controller, self._stdio, self._logs, self._broker_stream]
         self._limits = limits
         background = [route for service in own for route in service.__mapping__()]
-        self._server = Server([*own, *services], limits=limits, on_error=self._log_error, background=background)
+        self._server = Server(
+            [*own, *services], limits=limits, on_error=self._log_error, background=background, engine=engine
+        )
         replace_stdout(StreamedOutput(lambda data: self._stdio.write(STDOUT, data), stderr.write))
 
     async def run(self, listener: Listener, request: HostRequest, stdout: int, grace: float) -> None:

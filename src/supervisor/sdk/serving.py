@@ -20,7 +20,7 @@ from supervisor.sdk.negotiation import Servicer, check_cookie, choose_services
 from supervisor.sdk.plugin import Plugin
 from supervisor.sdk.security import choose_security
 from supervisor.services.logs import LogBuffer
-from supervisor.spec import Limits, MagicCookie
+from supervisor.spec import Engine, Limits, MagicCookie
 from supervisor.tls import TlsContexts, TlsFiles
 
 __all__ = ["serve", "serve_async"]
@@ -38,6 +38,7 @@ def serve(
     grace: float = _GRACE,
     limits: Limits | None = None,
     tls: TlsFiles | TlsContexts | None = None,
+    engine: Engine = "lean",
     event_loop: Literal["asyncio", "uvloop"] = "asyncio",
 ) -> None:
     """Serve a host; returns when it asked to end, and never returns when it is gone.
@@ -57,6 +58,7 @@ def serve(
         limits: bounds on messages and calls.
         tls: speak TLS with certificates of one's own, whatever the host asks for. Without, the plugin speaks TLS when
             the host asks for AutoMTLS.
+        engine: what speaks HTTP/2.
         event_loop: which one to run; `uvloop` comes with the extra `speed`.
 
     Raises:
@@ -80,6 +82,7 @@ def serve(
                 grace=grace,
                 limits=limits,
                 tls=tls,
+                engine=engine,
             )
         )
 
@@ -109,6 +112,7 @@ async def serve_async(
     grace: float = _GRACE,
     limits: Limits | None = None,
     tls: TlsFiles | TlsContexts | None = None,
+    engine: Engine = "lean",
 ) -> None:
     """Serve a host inside a running event loop; otherwise as `serve`. Cancelling it stops the plugin in order."""
     check_cookie(cookie or MagicCookie(), os.environ)
@@ -123,7 +127,9 @@ async def serve_async(
     if request.log_level is not None:
         sink.set_level(request.log_level)
     security = choose_security(tls, request.client_certificate)
-    plugin = Plugin(version, chosen, sink=sink, stderr=stderr, limits=limits or Limits(), security=security)
+    plugin = Plugin(
+        version, chosen, sink=sink, stderr=stderr, limits=limits or Limits(), security=security, engine=engine
+    )
     with ExitStack() as stack:
         listener = bind_listener(request, network)
         stack.callback(listener.remove)

@@ -11,12 +11,12 @@ from grpclib.encoding.base import CodecBase
 
 from supervisor.address import Address, MemoryAddress, TcpAddress
 from supervisor.errors import ConnectError, ConnectionLostError, TransportError
-from supervisor.spec import Limits
+from supervisor.spec import Engine, Limits
 from supervisor.tls import TlsContexts
 from supervisor.transport.channel import Channel
 from supervisor.transport.engine.calling import ClientProtocol
 from supervisor.transport.engine.channel import EngineChannel
-from supervisor.transport.engine.choice import Engine, chosen_engine
+from supervisor.transport.engine.choice import chosen_engine
 from supervisor.transport.engine.settings import wire_settings
 from supervisor.transport.memory import connect_memory
 from supervisor.transport.protocol import WireProtocol, wire_configuration

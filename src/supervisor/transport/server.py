@@ -12,11 +12,11 @@ from grpclib.events import _DispatchServerEvents
 
 from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress
 from supervisor.errors import ConfigurationError, TransportError
-from supervisor.spec import Limits
+from supervisor.spec import Engine, Limits
 from supervisor.tls import TlsContexts
 from supervisor.transport.codec import MessageCodec
 from supervisor.transport.engine.answering import ServerProtocol
-from supervisor.transport.engine.choice import Engine, chosen_engine
+from supervisor.transport.engine.choice import chosen_engine
 from supervisor.transport.engine.details import StatusDetailsCodec
 from supervisor.transport.engine.settings import wire_settings
 from supervisor.transport.gate import CheckClient, Gate, OnRefused

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from supervisor.errors import ConfigurationError
+from supervisor.spec import Engine
 
-__all__ = ["DEFAULT_ENGINE", "Engine", "chosen_engine"]
-
-Engine = Literal["lean", "grpclib"]
-"""`lean` is this package's own; `grpclib` is grpclib's on h2, with its lifecycle repaired."""
+__all__ = ["DEFAULT_ENGINE", "chosen_engine"]
 
 DEFAULT_ENGINE: Engine = "lean"
 
