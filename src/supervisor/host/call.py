@@ -53,6 +53,7 @@ class PluginChannel:
 
     def __init__(self, keeper: Keeper, *, timeout: float | Unset | None = UNSET) -> None:
         self._keeper = keeper
+        self._idempotent = keeper.spec.idempotent
         self._timeout = keeper.spec.call_timeout if isinstance(timeout, Unset) else timeout
 
     def __repr__(self) -> str:
@@ -109,7 +110,7 @@ class PluginChannel:
         if get_ident() != keeper.thread:  # to ask for the running loop costs a system call
             keeper.check_loop()
         instance = keeper.ready_instance
-        if instance is None or name in keeper.spec.idempotent:
+        if instance is None or name in self._idempotent:
             return await self._unary_at_length(
                 name, request, reply_type, timeout=timeout, deadline=deadline, metadata=metadata
             )
@@ -128,7 +129,9 @@ class PluginChannel:
                 raise
             raise explained from failure
         finally:
-            instance.leave_call()
+            instance.in_flight -= 1
+            if not instance.in_flight:
+                instance.rest()
 
     async def _unary_at_length(
         self,

@@ -139,7 +139,11 @@ class Instance:
         """Count a call out."""
         self.in_flight -= 1
         if not self.in_flight:
-            self._idle.set()
+            self.rest()
+
+    def rest(self) -> None:
+        """Have a drain look: no call is under way."""
+        self._idle.set()
 
     def set_log_level(self, level: int) -> None:
         """Have the plugin send records from `level` on."""

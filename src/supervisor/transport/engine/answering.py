@@ -45,6 +45,7 @@ class ServerProtocol(EngineProtocol):
         super().__init__(settings)
         self.service = service
         self.under_way = under_way
+        self.listeners = service.dispatch._listeners  # noqa: SLF001 - grpclib's
         self._subtype = service.codec.__content_subtype__.encode("ascii")
         self.head = Repeated(_HEAD)
         self.head_only = Repeated((*_HEAD, _OK))
@@ -58,7 +59,7 @@ class ServerProtocol(EngineProtocol):
         if self._is_full():
             self.connection.refuse(stream_id)
             return
-        request = read_request(headers, self.service.methods, self._subtype)
+        request = self._read(headers)
         calls = self._place(request)
         if request.refusal is not None or calls is None:
             self._answer(stream_id, request.refusal or _STOPPING, end=end)
@@ -77,20 +78,18 @@ class ServerProtocol(EngineProtocol):
 
     def accept_whole(self, stream_id: int, headers: HeaderBlock, message: bytes) -> bool:
         """Begin a unary call whose request is whole, if its handler does nothing but answer the message."""
-        request: RequestHead = headers.view or read_request(headers, self.service.methods, self._subtype)
+        request: RequestHead = headers.view or self._read(headers)
         direct = request.direct
-        if direct is None or request.refusal is not None or self._is_full():
+        if direct is None or request.refusal is not None or self.listeners or self._is_full():
             return False
         under_way = self.under_way
-        if under_way.draining or under_way.background:
-            calls = self._place(request)
-            if calls is None:
-                return False
+        if request.background:
+            calls = under_way.others
+        elif under_way.draining:
+            return False
         else:
             calls = under_way.counted
         call = ServedCall(self, stream_id, request, headers, calls)
-        if call.listened:
-            return False
         call.phase = ENDED
         call.messages.append(message)
         self.connection.streams[stream_id] = call
@@ -98,8 +97,11 @@ class ServerProtocol(EngineProtocol):
         if request.timeout is not None:
             call.limit_time(request.timeout)
         self.running += 1
-        call.task = new_task(self.loop, call.run_direct(direct), request.path)
+        call.task = new_task(self.loop, call.run_direct(direct, message), request.path)
         return True
+
+    def _read(self, headers: HeaderBlock) -> RequestHead:
+        return read_request(headers, self.service.methods, self._subtype, self.under_way.background)
 
     def _is_full(self) -> bool:
         """Whether no more calls are taken: too many are open, or this side is going away.
@@ -118,7 +120,7 @@ class ServerProtocol(EngineProtocol):
     def _place(self, request: RequestHead) -> set[CallUnderWay] | None:
         """Return where its call is to be counted; None when it is not taken any more."""
         under_way = self.under_way
-        if request.path in under_way.background:
+        if request.background:
             return under_way.others
         return None if under_way.draining else under_way.counted
 
@@ -138,7 +140,10 @@ class ServerProtocol(EngineProtocol):
         """Run a call's handler."""
         self.running += 1
         direct = call.request.direct
-        coroutine = call.run() if direct is None or call.listened else call.run_direct(direct)
+        if direct is None or self.listeners or call.fault is not None or len(call.messages) != 1:
+            coroutine = call.run()
+        else:
+            coroutine = call.run_direct(direct, call.messages[0])
         call.task = new_task(self.loop, coroutine, call.request.path)
 
     def done(self, call: ServedCall) -> None:

@@ -19,6 +19,7 @@ from supervisor.transport.engine.compression import ENCODING_LITERAL, pack
 from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import encode_literals, encode_timeout
 from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError
+from supervisor.transport.engine.timers import Slice
 from supervisor.transport.engine.waiting import TURN, WaitingStream
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
     connection: ClientConnection
 
     _compress = False
-    _slice = 0
+    _slice: Slice
     _sender: asyncio.Task[Any] | None = None
     _requested = False  # the headers were written
     _refused = False  # the peer said that it did not look at the call

@@ -270,7 +270,7 @@ class Call(RequestSide[SendT, RecvT]):
 
     def _leave(self) -> None:
         if self._expires_at is not None:
-            self.wire.deadlines.discard(self, self._slice)
+            self._slice.pop(self, None)
         if self._sender is not None and not self._sender.done():
             self._sender.cancel()
         if self._requested:

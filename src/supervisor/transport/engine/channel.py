@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from grpclib.const import Cardinality, Status
@@ -39,6 +39,8 @@ class EngineChannel(Channel):
         limits: the bounds that it keeps.
         wire: the connection's asyncio side.
         codec: how messages become bytes.
+        encode: returns a request message's bytes; raises EncodeError or MessageTooLargeError.
+        decode: returns the response message of its type that bytes hold; raises DecodeError.
         subtype: the codec's name, as in `application/grpc+subtype`.
     """
 
@@ -57,7 +59,10 @@ class EngineChannel(Channel):
         # grpclib's constructor makes what connects and what h2 needs, twice the memory of all the rest.
         self.limits = limits
         self.lost = asyncio.Event()
-        self.codec = self._codec = codec or MessageCodec(max_size=limits.message_size)
+        own = MessageCodec(max_size=limits.message_size)
+        self.codec = self._codec = codec or own
+        self.encode: Callable[[Any, Any], bytes] = own.encode if codec is None else self._encode
+        self.decode: Callable[[bytes, Any], Any] = own.decode if codec is None else self._decode
         self.subtype: bytes = self.codec.__content_subtype__.encode("ascii")
         self.__dispatch__ = _DispatchChannelEvents()
         self._status_details_codec = status_details_codec or StatusDetailsCodec()
@@ -150,13 +155,8 @@ class EngineChannel(Channel):
             timeout = remaining if timeout is None else min(timeout, remaining)
         return UnaryCall(self, name, reply_type, metadata).exchange(request, timeout)
 
-    def encode(self, message: Any, message_type: type[Any]) -> bytes:
-        """Return a request message's bytes.
-
-        Raises:
-            EncodeError: it has none.
-            MessageTooLargeError: it is over the limit.
-        """
+    def _encode(self, message: Any, message_type: type[Any]) -> bytes:
+        """Encode by somebody else's codec, which may raise anything."""
         try:
             data: bytes = self.codec.encode(message, message_type)
         except SupervisorError:
@@ -168,15 +168,13 @@ class EngineChannel(Channel):
             raise too_large(len(data), limit)
         return data
 
-    def decode(self, data: bytes, message_type: type[_RecvT]) -> _RecvT:
-        """Return the response message that `data` holds; raises `DecodeError`."""
+    def _decode(self, data: bytes, message_type: type[Any]) -> Any:
         try:
-            message: _RecvT = self.codec.decode(data, message_type)
+            return self.codec.decode(data, message_type)
         except SupervisorError:
             raise
         except Exception as error:
             raise DecodeError(f"the bytes received are not a {message_type.__name__}: {error}") from error
-        return message
 
     def _expiry(self, timeout: float | None, deadline: Deadline | None) -> float | None:
         """Return the earlier of the two by the loop's clock."""

@@ -20,9 +20,12 @@ from supervisor.transport.engine.headers import literal
 from supervisor.transport.engine.metadata import encode_literals
 from supervisor.transport.engine.request import RequestHead
 from supervisor.transport.engine.stream import BODY, PREFIX, too_large
+from supervisor.transport.engine.timers import Slice
 from supervisor.transport.engine.waiting import TURN, WaitingStream
 
 if TYPE_CHECKING:
+    from grpclib.events import _DispatchServerEvents
+
     from supervisor.transport.engine.answering import ServerProtocol
     from supervisor.transport.engine.headers import HeaderBlock
     from supervisor.transport.engine.roles import ServerConnection
@@ -49,10 +52,11 @@ class ReplySide(WaitingStream):
     phase = BODY
     room = 0
     task: asyncio.Task[None] | None = None
+    _dispatch: _DispatchServerEvents | None = None
     _metadata: _Metadata | None = None
     _deadline: Deadline | None = None
     _expires_at: float | None = None
-    _slice = 0
+    _slice: Slice
     _expired = False
     _begun = False
     _cancelled = False
@@ -78,8 +82,8 @@ class ReplySide(WaitingStream):
         self.siblings = siblings
         self.messages = deque() if request.streams else []
         self.send_window = connection.initial_send_window
-        dispatch = wire.service.dispatch
-        self._dispatch = dispatch if dispatch._listeners else None  # noqa: SLF001 - grpclib's
+        if wire.listeners:
+            self._dispatch = wire.service.dispatch
 
     @property
     def method(self) -> Method:
@@ -141,7 +145,7 @@ class ReplySide(WaitingStream):
         await self._send_next(data)
 
     def _encode(self, message: Any) -> bytes:
-        service, message_type = self.wire.service, self.method.reply_type
+        service, message_type = self.wire.service, self.request.method.reply_type
         try:
             data: bytes = service.codec.encode(message, message_type)
         except MessageTooLargeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from typing import Any, Final
 
 from grpclib.const import Cardinality, Status
@@ -27,6 +27,7 @@ class RequestHead:
     Attributes:
         path: the route.
         method: what serves it; None when nobody does.
+        background: whether it is of those that no stop waits for.
         streams: whether it may consist of several messages.
         timeout: seconds until the caller gives up; None when it did not say.
         encoding: how messages that are compressed are.
@@ -36,7 +37,9 @@ class RequestHead:
         refusal: the answer, when the request cannot be served.
     """
 
-    def __init__(self, block: Fields, methods: Mapping[str, Method], subtype: bytes) -> None:
+    def __init__(
+        self, block: Fields, methods: Mapping[str, Method], subtype: bytes, background: Container[str] = ()
+    ) -> None:
         fields = dict(block)
         self.path = fields.get(b":path", b"").decode("latin-1")
         self.method: Any = methods.get(self.path)
@@ -45,6 +48,7 @@ class RequestHead:
         self.accepted = fields.get(b"grpc-accept-encoding", b"")
         agent = fields.get(b"user-agent")
         self.user_agent = None if agent is None else agent.decode("latin-1")
+        self.background = self.path in background
         self.streams = self.method is not None and self.method.cardinality.client_streaming
         self.timeout: float | None = None
         self.refusal = self._refusal(fields, subtype)
@@ -105,12 +109,14 @@ def direct_method(method: Method) -> Callable[[Any], Awaitable[Any]] | None:
     return found
 
 
-def read_request(block: HeaderBlock, methods: Mapping[str, Method], subtype: bytes) -> RequestHead:
+def read_request(
+    block: HeaderBlock, methods: Mapping[str, Method], subtype: bytes, background: Container[str] = ()
+) -> RequestHead:
     """Return what a request's block says."""
     if block.view is None:
         if block.base is not None:
-            block.view = read_request(block.base, methods, subtype).with_extra(block.extra)
+            block.view = read_request(block.base, methods, subtype, background).with_extra(block.extra)
         if block.view is None:
-            block.view = RequestHead(block.fields, methods, subtype)
+            block.view = RequestHead(block.fields, methods, subtype, background)
     found: RequestHead = block.view
     return found

@@ -48,11 +48,6 @@ class ServedCall(ReplySide):
         return self._deadline
 
     @property
-    def listened(self) -> bool:
-        """Whether somebody listens to the call's events."""
-        return self._dispatch is not None
-
-    @property
     def user_agent(self) -> str | None:
         """How the caller's library calls itself."""
         return self.request.user_agent
@@ -159,28 +154,32 @@ class ServedCall(ReplySide):
         finally:
             self._finish()
 
-    async def run_direct(self, method: Callable[[Any], Awaitable[Any]]) -> None:
-        """Answer a unary call whose generated handler would only pass the message on to `method`."""
+    async def run_direct(self, method: Callable[[Any], Awaitable[Any]], data: bytes) -> None:
+        """Answer a unary call whose generated handler would only pass the message in `data` on to `method`."""
         self._begun = True
+        wire, request = self.wire, self.request
+        codec = wire.service.codec
         try:
             set_current_call(self)
-            if self.fault is not None or len(self.messages) != 1:
+            try:
+                message = codec.decode(data, request.method.request_type)
+            except Exception:  # noqa: BLE001 - the long way fails in the same way, and says how
                 await self._conclude(self._call_handler())
                 return
             try:
-                data = self._encode(await method(self._decode(self.messages[0])))
+                reply = self._encode(await method(message))
             except BaseException as error:  # noqa: BLE001 - as `_conclude` does for any other handler
                 await self._conclude(_raising(error))
                 return
             self._messages_sent = 1
-            if self._expired or self.failure is not None or self._trailers_sent or not self._send_whole(data):
-                self._held = data
+            if self._expired or self.failure is not None or self._trailers_sent or not self._send_whole(reply):
+                self._held = reply
                 await self._conclude(_nothing())
         finally:
             if self._trailers_sent and self.phase == ENDED:
                 if self._expires_at is not None:
-                    self.wire.deadlines.discard(self, self._slice)
-                self.wire.done(self)
+                    self._slice.pop(self, None)
+                wire.done(self)
             else:
                 self._finish()
 
@@ -266,7 +265,7 @@ class ServedCall(ReplySide):
     def _finish(self) -> None:
         """Give back what the call holds when its handler has ended; the client is told to stop if it still sends."""
         if self._expires_at is not None:
-            self.wire.deadlines.discard(self, self._slice)
+            self._slice.pop(self, None)
         if not self._trailers_sent and not self.closed:
             self.refuse(Status.CANCELLED, "the call was cancelled by the server")
         else:

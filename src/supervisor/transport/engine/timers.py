@@ -10,7 +10,7 @@ import asyncio
 import math
 from typing import Any, Final, Protocol
 
-__all__ = ["DeadlineWheel", "Expiring"]
+__all__ = ["DeadlineWheel", "Expiring", "Slice"]
 
 _SLICES: Final = 128
 """Slices per second: a deadline passes up to 8 ms late, and never early."""
@@ -23,38 +23,44 @@ class Expiring(Protocol):
         """Hear that it has passed."""
 
 
+Slice = dict[Any, None]
+"""Those whose deadline passes in one slice of time."""
+
+
 class DeadlineWheel:
     """Deadlines, in slices of time."""
 
-    __slots__ = ("_loop", "_next", "_slices", "_timer")
+    __slots__ = ("_entries", "_loop", "_next", "_number", "_slices", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._slices: dict[int, dict[Any, None]] = {}
+        self._slices: dict[int, Slice] = {}
         self._next = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._number = -1  # the slice that was last added to, which the next one is mostly for
+        self._entries: Slice = {}
 
-    def add(self, call: Expiring, at: float) -> int:
-        """Have `call` expire at `at` by the loop's clock; return the slice, for `discard`."""
+    def add(self, call: Expiring, at: float) -> Slice:
+        """Have `call` expire at `at` by the loop's clock; return the slice, out of which it may be taken before."""
         number = int(at * _SLICES) + 1
+        if number != self._number:
+            self._number, self._entries = number, self._open(number)
+        entries = self._entries
+        entries[call] = None
+        return entries
+
+    def _open(self, number: int) -> Slice:
         entries = self._slices.get(number)
         if entries is None:
-            self._slices[number] = {call: None}
+            entries = self._slices[number] = {}
             if number < self._next:
                 self._arm(number)
-        else:
-            entries[call] = None
-        return number
-
-    def discard(self, call: Expiring, number: int) -> None:
-        """Forget a call; it may have expired."""
-        entries = self._slices.get(number)
-        if entries is not None:
-            entries.pop(call, None)
+        return entries
 
     def close(self) -> None:
         """Forget all."""
         self._slices.clear()
+        self._number = -1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -67,11 +73,13 @@ class DeadlineWheel:
 
     def _turn(self) -> None:
         """Let expire what is due, and wait for the next slice that holds something."""
-        self._timer, self._next = None, math.inf
+        self._timer, self._next, self._number = None, math.inf, -1
         now = self._loop.time() * _SLICES
         due = sorted(number for number, entries in self._slices.items() if number <= now or not entries)
         for number in due:
-            for call in self._slices.pop(number):
-                call.expire()
+            entries = self._slices.pop(number)
+            for call in tuple(entries):
+                if call in entries:  # else one that expired before it took it out
+                    call.expire()
         if self._slices:
             self._arm(min(self._slices))

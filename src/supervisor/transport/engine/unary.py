@@ -73,7 +73,7 @@ class UnaryCall(Call[Any, Any]):
             or len(extra) > _MOST_EXTRA
             or wire.queue
             or len(connection.streams) >= wire.most_open
-            or channel.listened_dispatch is not None
+            or channel.__dispatch__._listeners  # noqa: SLF001 - grpclib's
         ):
             return await self._exchange_at_length(request)
         if timeout is not None:
@@ -99,7 +99,7 @@ class UnaryCall(Call[Any, Any]):
                 self._leave()
             else:
                 if timeout is not None:
-                    wire.deadlines.discard(self, self._slice)
+                    self._slice.pop(self, None)
                 calls.discard(self)
                 if not calls or wire.draining or wire.queue:
                     channel.leave(self)
