@@ -27,7 +27,6 @@ from supervisor.transport.engine.faults import (
     WireViolationError,
 )
 from supervisor.transport.engine.frames import LARGEST_WINDOW, Setting, frame, header_frames, rst_stream, window_update
-from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import BODY, ENDED
 
 PING = frame(frames.PING, 0, 0, b"12345678")
@@ -315,7 +314,8 @@ def test_large_frames_may_come_in_pieces(sizes: list[int], frame_size: int, data
         whole += data_frame(body[:frame_size])
         body = body[frame_size:]
     whole += frames.frame(frames.DATA, frames.END_STREAM, 1) + PING
-    recorder = server()
+    window = 1_000_000
+    recorder = server(stream_window=window)
     recorder.connection.receive(OPEN)
     at = 0
     while at < len(whole):
@@ -325,7 +325,7 @@ def test_large_frames_may_come_in_pieces(sizes: list[int], frame_size: int, data
     stream = recorder.opened[1]
     assert list(stream.messages) == messages
     assert (stream.phase, stream.in_message) == (ENDED, False)
-    assert stream.room == WireSettings().stream_window - sum(len(message(each)) for each in messages)
+    assert stream.room == window - sum(len(message(each)) for each in messages)
     assert recorder.written.endswith(frames.frame(frames.PING, frames.ACK, 0, b"12345678"))
 
 
@@ -392,7 +392,26 @@ def test_message_longer_than_the_window_arrives() -> None:
         body = body[len(piece) :]
     assert list(stream.messages) == [b"x" * 10_000]
     stream.release(10_005)
-    assert stream.room <= 1000
+    assert stream.room <= 4 * 10_005
+
+
+def test_window_grows_with_the_messages_that_are_read() -> None:
+    """Small ones never have more under way than they need to; large ones have several, and no more than the widest."""
+    recorder = server(stream_window=1000, largest_window=5000)
+    recorder.connection.receive(OPEN)
+    stream = recorder.opened[1]
+    for size, window in [(95, 1000), (490, 1000), (600, 2420), (900, 2420), (2000, 5000), (4000, 5000)]:
+        recorder.connection.receive(data_frame(message(b"x" * size)))
+        stream.release(size + 5)
+        assert stream.room + stream._unreported == window
+        stream.messages.clear()
+
+
+def test_window_of_what_nobody_reads_stays() -> None:
+    """A large message that is not waited for has to fit, or wait itself."""
+    recorder = server(stream_window=1000, largest_window=5000)
+    recorder.connection.receive(OPEN + data_frame(message(b"x" * 3000)[:1000]))
+    assert recorder.opened[1].room == 0
 
 
 def test_window_may_become_negative() -> None:
@@ -441,5 +460,5 @@ def test_greeting_announces_the_limits() -> None:
     """The first frame says what this side takes, and the next opens the connection's window to the largest."""
     recorder = Recorder(client_side=True)
     recorder.connection.start()
-    expected = frames.settings([(1, 4096), (3, 10_000), (4, 2 << 20), (5, 256 << 10), (6, 64 << 10), (2, 0)])
+    expected = frames.settings([(1, 4096), (3, 10_000), (4, 64 << 10), (5, 256 << 10), (6, 64 << 10), (2, 0)])
     assert recorder.written == frames.PREFACE + expected + window_update(0, LARGEST_WINDOW - 65_535)

@@ -24,6 +24,8 @@ from supervisor.transport.engine.stream import ENDED, PREFIX, Stream
 __all__ = ["Connection", "Owner"]
 
 _DEFAULT_WINDOW: Final = 65_535
+_CRUMB: Final = 4096
+"""Bytes below which to open a window further than it was is work for nothing."""
 _MOST_OVER: Final = 1024
 _LATE: Final = 20
 _WINDOWS_PER_FRAME: Final = 16
@@ -73,7 +75,6 @@ class Connection(FrameReceiver):
         peer_streams: streams that the peer takes at once.
         last_peer_stream: the highest stream that the peer has opened.
         stream_room: bytes that the peer may send on a new stream.
-        stream_ack_at: bytes read on a stream of which the peer is told at once.
         encoder: makes the header blocks for the peer.
     """
 
@@ -92,7 +93,6 @@ class Connection(FrameReceiver):
         self.peer_streams = LARGEST_WINDOW
         self.last_peer_stream = 0
         self.stream_room = settings.stream_window
-        self.stream_ack_at = settings.stream_window // 4
         self.encoder = BlockEncoder()
         # A peer may acknowledge what it has read of every call after that is over.
         self._late_budget = Budget(_LATE * settings.control_burst, _LATE * settings.control_rate, clock)
@@ -195,7 +195,7 @@ class Connection(FrameReceiver):
             self._highest_window = max(self._highest_window, window)
         if window > LARGEST_WINDOW:
             raise WindowError("a window was opened beyond the protocol's largest")
-        if wider or size < PREFIX:
+        if size < (_CRUMB if wider else PREFIX):
             self._budget.spend("WINDOW_UPDATE")
         if stream is not None:
             stream.wake()

@@ -22,12 +22,15 @@ from supervisor.transport.engine.roles import ClientConnection, ServerConnection
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import MakeError
 from supervisor.transport.engine.timers import DeadlineWheel
-from supervisor.transport.engine.waiting import WaitingStream
+from supervisor.transport.engine.waiting import TURN, WaitingStream
 
 __all__ = ["EngineProtocol"]
 
 _BATCH: Final = 8
 """Writes that are joined. With more, host and plugin take turns instead of working at the same time."""
+
+_STREAM_BATCH: Final = TURN
+"""Messages of streams that are joined: as many as one of them may send before others have their turn."""
 
 _BATCH_BYTES: Final = 65_536
 
@@ -136,21 +139,25 @@ class EngineProtocol(asyncio.Protocol):
         """Write bytes: at once when one call is under way, else with what its neighbours write in this turn."""
         if not (self._flush_scheduled or self._held) and len(self.connection.streams) < 2:  # noqa: PLR2004 - none beside it
             self._send(data)
-            return
+        else:
+            self._join(data, _BATCH)
+
+    def _join(self, data: bytes, most: int) -> None:
+        """Write bytes with the next ones, `most` writes together at most, at the end of this turn at the latest."""
         self._batch.append(data)
         self._batch_bytes += len(data)
         if self._held:
             return  # until the socket takes bytes again, or all that has arrived was looked at
-        if len(self._batch) >= _BATCH or self._batch_bytes >= _BATCH_BYTES:
+        if len(self._batch) >= most or self._batch_bytes >= _BATCH_BYTES:
             self.flush()
         elif not self._flush_scheduled:
             self._flush_scheduled = True
             self.loop.call_soon(self._flush_later)
 
     def write_message(self, head: bytes, body: bytes | memoryview) -> None:
-        """Write a message with what goes before it; a large one is not copied for that."""
+        """Write a message of a stream, with what goes before it; a large one is not copied for that."""
         if len(body) < _SMALL:
-            self.write(head + body)
+            self._join(head + body, _STREAM_BATCH)  # the next one is probably on its way
             return
         self.flush()
         if len(body) < _LARGE:
@@ -164,7 +171,11 @@ class EngineProtocol(asyncio.Protocol):
         batch = self._batch
         if batch:
             self._batch, self._batch_bytes = [], 0
-            self._send(batch[0] if len(batch) == 1 else b"".join(batch))
+            assert self.transport is not None
+            if (
+                not self.transport.is_closing()
+            ):  # a socket that failed is told of a turn later, and asyncio logs until then
+                self._send(batch[0] if len(batch) == 1 else b"".join(batch))
 
     def _flush_later(self) -> None:
         self._flush_scheduled = False

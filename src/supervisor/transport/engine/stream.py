@@ -27,6 +27,10 @@ PREFIX: Final = 5
 """Bytes before each message: compressed or not, then the length."""
 
 
+_MESSAGES: Final = 4
+"""Large messages that may be under way on a stream, as far as the widest window allows."""
+
+
 class Compressed(bytes):
     """A message that is still compressed: it is unpacked when it is read, so that unread ones cost what they weigh."""
 
@@ -70,6 +74,8 @@ class Stream:
     _parts: list[bytes | memoryview] | None = None  # of a message that has not arrived in whole
     _parts_size = 0
     _wanted = PREFIX  # bytes of it that have to be there before more can be said
+
+    _widened = 0  # bytes that may be under way, where they are more than usual
 
     def __init__(self, connection: Connection, *, many: bool) -> None:
         self.connection = connection
@@ -147,13 +153,16 @@ class Stream:
         """Let the rest come of a message that is being waited for: it may be longer than the window."""
         self.reading = True
         if self._parts is not None and not self.messages:
+            self._widen(self._wanted)
             begun = self._parts_size - self._early
-            if begun >= self.connection.stream_ack_at:
+            if begun >= self._window >> 2:
                 self._report(begun)
                 self._early += begun
 
     def release(self, size: int) -> None:
-        """Give the peer back `size` bytes that were read (section 6.9)."""
+        """Give the peer back the `size` bytes of a message that was read (section 6.9)."""
+        if size > self._window >> 2:
+            self._widen(size)
         if self._early:
             already = min(self._early, size)
             self._early -= already
@@ -162,9 +171,24 @@ class Stream:
 
     def _report(self, size: int) -> None:
         self._unreported += size
-        if self._unreported >= self.connection.stream_ack_at and self.phase != ENDED:
+        if self._unreported >= self._window >> 2 and self.phase != ENDED:
             self.connection.open_window(self, self._unreported)
             self._unreported = 0
+
+    @property
+    def _window(self) -> int:
+        """Bytes that may be under way."""
+        return self._widened or self.connection.stream_room
+
+    def _widen(self, size: int) -> None:
+        """Let several messages of a size be under way, where the window holds not even one, or only just."""
+        settings = self.connection.settings
+        widest = min(_MESSAGES * size, max(settings.largest_window, settings.stream_window))
+        window = self._window
+        if size > window >> 1 and widest > window:
+            self._widened = widest
+            if self.phase != ENDED:
+                self.connection.open_window(self, widest - window)
 
     def open_send_window(self, size: int) -> bool:
         """Let `size` more bytes be sent; return whether the window is now wider than it ever was."""
