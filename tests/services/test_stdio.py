@@ -143,3 +143,22 @@ async def test_a_cancelled_step_closes_the_call(connect: Connect) -> None:
     await asyncio.wait([first])
     while service.write(STDOUT, b"unheard"):
         await asyncio.sleep(0)
+
+
+async def test_what_was_lost_is_told_once_the_listener_has_caught_up(connect: Connect) -> None:
+    """How many bytes, since it was told last."""
+    told: list[int] = []
+    service = StdioService(limit=1000, on_dropped=told.append)
+    follower, first = await listening(service, await connect(service))
+    for _ in range(2):
+        for _ in range(100):
+            service.write(STDOUT, b"x" * 100)
+        data = (await first)[1] if not first.done() else (await anext(follower))[1]
+        assert len(data) == 1000
+        service.write(STDOUT, b"")  # another turn of the sender, which finds nothing more to send
+        while len(told) < 1:
+            await asyncio.sleep(0)
+    while sum(told) < 18_000:
+        await asyncio.sleep(0)
+    assert told == [9000, 9000]
+    await follower.aclose()

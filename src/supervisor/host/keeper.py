@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import anyio
 
 from supervisor.abc import Runner
 from supervisor.errors import (
+    ChecksumError,
     HandshakeError,
     LaunchError,
     PluginDrainingError,
     PluginFailedError,
     PluginStoppedError,
     PluginUnavailableError,
+    ReattachError,
     SupervisorError,
     VersionMismatchError,
 )
@@ -24,10 +27,12 @@ from supervisor.events import Event, InstanceExited, PluginGaveUp, RestartSchedu
 from supervisor.host.feed import Feed
 from supervisor.host.hub import Hub
 from supervisor.host.instance import Instance
+from supervisor.host.output import Output
 from supervisor.lifecycle import TRANSITIONS, Signal, State, transition
 from supervisor.outcome import ExitReason, ExitReport
 from supervisor.policy import GiveUp, History, Rest, RestartAfter, Verdict, decide
-from supervisor.records import Level, LogRecord
+from supervisor.reattach import ReattachToken
+from supervisor.records import Level, LogRecord, LogSource
 from supervisor.spec import PluginSpec, WhileRestarting
 
 __all__ = ["Keeper"]
@@ -53,6 +58,7 @@ class Keeper:
         on_restart: Callable[[str], None],
         on_give_up: Callable[[PluginSpec, str], None],
         services: Sequence[Any] = (),
+        outputs: Mapping[LogSource, Output] = MappingProxyType({}),
     ) -> None:
         self.spec = spec
         self.state = State.PENDING
@@ -68,10 +74,12 @@ class Keeper:
         self._on_restart = on_restart
         self._on_give_up = on_give_up
         self._services = services
+        self._outputs = outputs
         self._history = History()
         self._wanted = True
         self._retired = False
         self._bounce = False
+        self._token: ReattachToken | None = None
         self._predecessors: tuple[tuple[Keeper, int], ...] = ()
         self._log_level = int(Level.from_name(spec.log_level) or Level.INFO)
         self._changed = anyio.Event()
@@ -90,11 +98,11 @@ class Keeper:
         self._ordered.set()
         return True
 
-    def order_stop(self) -> None:
-        """Want it at rest: overtakes a start, a backoff or a restart under way."""
+    def order_stop(self, reason: ExitReason = ExitReason.STOPPED) -> None:
+        """Want it at rest: overtakes a start, a backoff or a restart under way. DETACHED leaves its process alone."""
         self._wanted = self._bounce = False
         if self.instance is not None:
-            self.instance.end(ExitReason.STOPPED)
+            self.instance.end(reason)
         self._ordered.set()
         self._tell_waiters()
 
@@ -113,6 +121,12 @@ class Keeper:
         if self.instance is not None:
             self.instance.end(ExitReason.STOPPED)
         self._ordered.set()
+
+    def order_reattach(self, token: ReattachToken) -> None:
+        """Want the process of `token` as the next life, in place of the one that runs if one does."""
+        if not self._retired:
+            self._token = token
+            self.order_restart()
 
     def follow(self, predecessors: Sequence[Keeper]) -> None:
         """Begin the next life only when each predecessor's next one is ready, or is not to be."""
@@ -203,7 +217,8 @@ class Keeper:
                 )
             case State.STOPPED:
                 hint = "its supervisor has ended" if self._retired else "start() it first"
-                raise PluginStoppedError("stopped", plugin=name, report=report, hint=hint)
+                why = f"stopped after a failure: {report}" if report is not None and report.failed else "stopped"
+                raise PluginStoppedError(why, plugin=name, report=report, hint=hint)
             case State.DRAINING | State.STOPPING if not self._wanted:
                 raise PluginDrainingError("is being stopped and takes no new calls", plugin=name)
             case State.PENDING | State.STARTING if self.generation <= 1:
@@ -262,7 +277,8 @@ class Keeper:
             tasks.cancel_scope.cancel()
 
     async def _live_once(self) -> None:
-        self.generation += 1
+        token, self._token = self._token, None
+        self.generation = max(self.generation + 1, token.generation if token is not None else 0)
         self._bounce = False
         self.instance = Instance(
             self.spec,
@@ -273,6 +289,8 @@ class Keeper:
             emit=self._hub.emit,
             on_record=self._take_record,
             services=self._services,
+            outputs=self._outputs,
+            token=token,
         )
         self._move(Signal.START)
         try:
@@ -341,7 +359,8 @@ class Keeper:
         self.cause = cause
         self._move(Signal.GIVE_UP)
         self._emit(PluginGaveUp, cause=cause, report=report)
-        self._on_give_up(self.spec, cause)
+        if not isinstance(report.error, ReattachError):  # whoever asked for that decides what comes now
+            self._on_give_up(self.spec, cause)
 
     def _take_record(self, record: LogRecord) -> None:
         pid = self.instance.pid if self.instance is not None else None
@@ -368,9 +387,15 @@ class Keeper:
 def _beyond_restart(report: ExitReport) -> str | None:
     """Say why no restart can mend this exit, or return None when one may."""
     match report.error:
-        case VersionMismatchError() | HandshakeError(field="protocol" | "certificate" | "network" | "multiplex"):
+        case (
+            VersionMismatchError()
+            | ChecksumError()
+            | HandshakeError(field="protocol" | "certificate" | "network" | "multiplex")
+        ):
             return str(report.error)
         case LaunchError(errno=number) if number is not None and number not in _MENDABLE:
+            return str(report.error)
+        case ReattachError():
             return str(report.error)
         case _:
             return None

@@ -47,6 +47,7 @@ class Announcing:
         limits: Limits,
         tls: TlsContexts | None = None,
         check_address: Callable[[Address], Address] = lambda address: address,
+        translate: Callable[[Address], Address] = lambda address: address,
         check_peer: CheckPeer | None = None,
         check_client: CheckClient | None = None,
     ) -> None:
@@ -58,6 +59,7 @@ class Announcing:
             limits: bounds on connections, and on the addresses kept.
             tls: the contexts of the main connection; None when that is plain text.
             check_address: translates an address of the other side's, or refuses it by a HandshakeError.
+            translate: returns an address of this side's as the other side sees it.
             check_peer: looks at who listens there.
             check_client: looks at who connects to this side's services.
         """
@@ -66,6 +68,7 @@ class Announcing:
         self._limits = limits
         self._tls = tls
         self._check_address = check_address
+        self._translate = translate
         self._check_peer = check_peer
         self._check_client = check_client
         self._servers: set[Server] = set()
@@ -83,7 +86,7 @@ class Announcing:
 
         self._servers.add(server)
         try:
-            address = await server.start(place.where, tls=self._tls, check_client=self._admit)
+            address = self._translate(await server.start(place.where, tls=self._tls, check_client=self._admit))
             self._send(ConnInfo(service_id=service_id, network=address.network, address=str(address)))
         except BaseException:
             server.abort()
@@ -124,6 +127,10 @@ class Announcing:
         for waiter in self._waiters.get(info.service_id, ()):
             if not waiter.done():
                 waiter.set_result(info)
+
+    def forget(self) -> None:
+        """Forget what the other side has announced: it is another one from now on, whose ids begin anew."""
+        self._infos.clear()
 
     def close(self, why: str) -> None:
         """Let nobody wait any more."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from supervisor.errors import ConnectionLostError, ProtocolViolationError
+from supervisor.transport.sockets import read_leftover
 from supervisor.transport.yamux.session import (
     DataReceived,
     Event,
@@ -116,6 +117,8 @@ class Multiplexer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End every stream: the raw connection is closed."""
+        if self._raw is not None and (leftover := read_leftover(self._raw, exc)):
+            self.data_received(leftover)
         self._end(exc or ConnectionLostError("the multiplexed connection was lost"))
         if self._aborting is not None:
             self._aborting.cancel()
