@@ -123,9 +123,15 @@ class ChecksumError(LaunchError):
     """
 
     def __init__(
-        self, path: str, *, expected: str, actual: str, plugin: str | None = None, hint: str | None = None
+        self,
+        message: str,
+        *,
+        path: str = "",
+        expected: str = "",
+        actual: str = "",
+        plugin: str | None = None,
+        hint: str | None = None,
     ) -> None:
-        message = f"checksums did not match: {path!r} has sha256 {actual[:12]}…, and {expected[:12]}… is pinned"
         super().__init__(message, plugin=plugin, hint=hint)
         self.path = path
         self.expected = expected

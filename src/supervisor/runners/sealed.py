@@ -96,7 +96,8 @@ async def _copy(path: str, expected: str) -> HostOnly:
 def _compare(path: str, *, expected: str, actual: str) -> None:
     if actual != expected:
         raise ChecksumError(
-            path,
+            f"checksums did not match: {path!r} has sha256 {actual[:12]}…, and {expected[:12]}… is pinned",
+            path=path,
             expected=expected,
             actual=actual,
             hint="restore the file, or pin what it is now if that is meant; "
