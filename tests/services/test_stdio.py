@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from supervisor._proto.plugin import StdioData
 from supervisor.errors import ConnectionLostError
 from supervisor.services.health import HealthService
 from supervisor.services.stdio import CHUNK_LIMIT, STDERR, STDOUT, StdioFollower, StdioService, follow
@@ -133,6 +134,32 @@ async def test_a_lost_connection_is_an_error(connect: Connect) -> None:
         await first
     with pytest.raises(StopAsyncIteration):
         await anext(follower)
+
+
+async def test_chunk_that_could_not_be_sent_is_for_the_next_listener() -> None:
+    """It was taken out of the queue, and would be neither here nor there."""
+
+    class Cut:
+        """A call that is cut while a message is on its way."""
+
+        async def recv_message(self) -> None:
+            """Take the request."""
+
+        async def send_initial_metadata(self) -> None:
+            """Send the headers."""
+
+        async def send_message(self, message: StdioData) -> None:
+            """Be cut."""
+            raise asyncio.CancelledError
+
+    service = StdioService()
+    handler = next(iter(service.__mapping__().values())).func
+    sending = asyncio.ensure_future(handler(Cut()))
+    while not service.write(STDOUT, b"kept"):
+        await asyncio.sleep(0)
+    await asyncio.wait([sending])
+
+    assert service.drain_nowait() == [(STDOUT, b"kept")]
 
 
 async def test_a_cancelled_step_closes_the_call(connect: Connect) -> None:

@@ -31,6 +31,7 @@ from supervisor.interface import Interface
 from supervisor.policy import Strategy
 from supervisor.reattach import ReattachToken
 from supervisor.spec import Discovery, PluginSpec, SupervisorSpec
+from supervisor.tls import TlsContexts
 from supervisor.transport.generated import repair_stub
 
 __all__ = ["Supervisor"]
@@ -127,6 +128,7 @@ class Supervisor:
             raise RuntimeError("the supervisor is running already")
         spec = await self._discover()
         services = _by_plugin(self._services, spec)
+        _check_services(services, spec)
         debugged = find_debugged(os.environ, [plugin.name for plugin in spec.plugins])
         self._run = run = Running(spec, self._observers, self._runner_factory, services, self._stdio)
         for token in debugged:
@@ -268,6 +270,8 @@ class Supervisor:
             if failed.report is not None and isinstance(failed.report.error, ReattachError):
                 raise failed.report.error from failed.report.error.__cause__
             raise
+        if keeper.attached is not token:
+            raise ReattachError("another order to take over came in between", plugin=token.name)
         return Plugin(keeper)
 
     def plugin(self, name: str) -> Plugin:
@@ -319,6 +323,17 @@ def _by_plugin(services: Services, spec: SupervisorSpec) -> Mapping[str, Sequenc
     if not isinstance(services, Mapping):
         return {plugin.name: tuple(services) for plugin in spec.plugins}
     return {name: tuple(chosen) for name, chosen in services.items()}
+
+
+def _check_services(services: Mapping[str, Sequence[Any]], spec: SupervisorSpec) -> None:
+    for plugin in spec.plugins:
+        offered = services.get(plugin.name, ())
+        if wrong := [service for service in offered if not hasattr(service, "__mapping__")]:
+            raise ConfigurationError(f"{wrong[0]!r} is not a servicer", plugin=plugin.name, key="services")
+        if offered and isinstance(plugin.tls, TlsContexts) and plugin.tls.server is None:
+            raise ConfigurationError(
+                "tls has no context for a server", plugin=plugin.name, key="tls", hint="services are served by the host"
+            )
 
 
 def _check_names(what: str, given: Mapping[str, object], spec: SupervisorSpec) -> None:

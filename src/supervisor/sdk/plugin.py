@@ -171,6 +171,7 @@ class Plugin:
     async def _stop(self, doors: Doors, grace: float) -> None:
         """Let the calls finish while records and prints still flow, then those, then the connections."""
         self._health.set_serving(PLUGIN_SERVICE, serving=False)
+        until = time.monotonic() + grace
         try:
             await self._calls.drain(grace)
             for output in (sys.stdout, sys.stderr):
@@ -178,7 +179,7 @@ class Plugin:
             await doors.broker.aclose()
             for service in (self._logs, self._stdio, self._health, self._broker_stream):
                 service.close()
-            await self._server.stop(_STREAMS_GRACE)
+            await self._server.stop(max(_STREAMS_GRACE, until - time.monotonic()))
         finally:
             # Cancelled for a second time there is no more waiting.
             self._server.close()

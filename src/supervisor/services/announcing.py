@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from supervisor._proto.plugin import ConnInfo
 from supervisor.address import Address, parse_address
@@ -17,6 +18,10 @@ from supervisor.transport.dial import CheckPeer, dial
 from supervisor.transport.server import CheckClient, Server
 
 __all__ = ["Announcing", "Place"]
+
+
+_LONGEST: Final = 1024
+"""Characters of an announced address that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,8 @@ class Announcing:
         self._infos.pop(info.service_id, None)
         while len(self._infos) >= self._limits.broker_connections:
             self._infos.pop(next(iter(self._infos)))
+        # A copy, cut: no address is as long, and what a plugin sends is not kept for as long as it lives.
+        info = ConnInfo(service_id=info.service_id, network=info.network[:_LONGEST], address=info.address[:_LONGEST])
         self._infos[info.service_id] = info
         for waiter in self._waiters.get(info.service_id, ()):
             if not waiter.done():

@@ -101,7 +101,13 @@ class StdioService:
         try:
             while not listener.replaced:
                 if (chunk := self._take()) is not None:
-                    await stream.send_message(StdioData(channel=StdioDataChannel(chunk[0]), data=chunk[1]))
+                    try:
+                        await stream.send_message(StdioData(channel=StdioDataChannel(chunk[0]), data=chunk[1]))
+                    except BaseException:
+                        with self._lock:  # it has not left whole: the next listener gets it, or stderr
+                            self._chunks.appendleft(chunk)
+                            self._size += len(chunk[1])
+                        raise
                 elif self._closed:
                     return
                 else:

@@ -64,6 +64,11 @@ class Channel(grpclib.client.Channel):
         return self.lost.is_set()
 
     @property
+    def is_closing(self) -> bool:
+        """Whether the connection has ended or is about to: a write that failed is known a turn before the end is."""
+        return self.is_lost or self._wire.connection.is_closing()
+
+    @property
     def is_draining(self) -> bool:
         """Whether the peer said that it takes no more calls; those in flight are served."""
         return self._wire.connection.draining

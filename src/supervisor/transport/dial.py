@@ -36,6 +36,7 @@ async def dial(
     check_peer: CheckPeer | None = None,
     tls: TlsContexts | None = None,
     over: Multiplexer | None = None,
+    invited: bool = False,
 ) -> Channel:
     """Connect to `address` and wait until the peer speaks HTTP/2.
 
@@ -48,6 +49,7 @@ async def dial(
         check_peer: called with the connected socket; not called for a connection in memory.
         tls: speak TLS, as the client of these contexts; None for plain text.
         over: a multiplexed connection to `address`, of which a stream is used instead of a connection of its own.
+        invited: whether the peer waits for that stream, so that it counts against no limit.
 
     Raises:
         CertificateError: one side refuses the other's certificate. Nothing is left open.
@@ -59,7 +61,7 @@ async def dial(
     try:
         async with asyncio.timeout(timeout) as scope:
             if over is not None:
-                over.open(layer or protocol)
+                over.open(layer or protocol, invited=invited)
             else:
                 await _connect(layer or protocol, address, check_peer)
             if layer is not None:

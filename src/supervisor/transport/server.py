@@ -189,14 +189,19 @@ class Server(grpclib.server.Server):
             self._listener = MemoryListener(where, self._protocol_factory)
             return where
         sock = where if isinstance(where, socket.socket) else self._bind(where)
+        create: Any = self._loop.create_unix_server if sock.family == socket.AF_UNIX else self._loop.create_server
+        listener: asyncio.Server | None = None
         try:
-            if sock.family == socket.AF_UNIX:
-                self._listener = await self._loop.create_unix_server(self._protocol_factory, sock=sock, backlog=backlog)
-            else:
-                self._listener = await self._loop.create_server(self._protocol_factory, sock=sock, backlog=backlog)
+            # In two steps: cancelled in the middle, one would leave a reader in the loop's selector without anybody to
+            # take it out, and the next descriptor of that number would never be heard.
+            listener = await create(self._protocol_factory, sock=sock, backlog=backlog, start_serving=False)
+            await listener.start_serving()
         except BaseException:
+            if listener is not None:
+                listener.close()
             sock.close()
             raise
+        self._listener = listener
         return address_of(sock)
 
     def attach(
