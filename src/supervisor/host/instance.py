@@ -153,12 +153,12 @@ class Instance:
     @property
     def channel_lost(self) -> bool:
         """Whether it has no connection, or none any more."""
-        return self.channel is None or self.channel.is_lost
+        return self.channel is None or self.channel.is_closing
 
     @property
     def going_away(self) -> bool:
         """Whether it is ending or has said (GOAWAY) that it will: it takes no more calls, and may cut those it has."""
-        return self._reason is not None or self.channel is None or self.channel.is_lost or self.channel.is_draining
+        return self._reason is not None or self.channel is None or self.channel.is_closing or self.channel.is_draining
 
     def end(self, reason: ExitReason, error: BaseException | None = None) -> None:
         """Ask this life to end; the first reason wins. Returns at once, `run` climbs the ladder."""
@@ -175,6 +175,11 @@ class Instance:
         self.in_flight -= 1
         if not self.in_flight:
             self._idle.set()
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether it has ever been ready."""
+        return self._was_ready
 
     @property
     def is_up(self) -> bool:
@@ -384,6 +389,8 @@ class Instance:
         """Let go of a process that lives on, after the calls under way when that was asked for."""
         if self._was_ready and self._reason in _ASKED_FOR:
             await climb([Rung("drain", self.spec.stop.drain, self._drain)], self.exited, on_rung=self._at_rung)
+        elif self._reason in {ExitReason.CONNECT, ExitReason.HANDSHAKE}:
+            await self.has_exited(within=_EXIT_AFTER_LOSS)  # a dying process loses its connections first
         if self.exited.is_set():
             self._reason = ExitReason.UNKNOWN if self._reason is ExitReason.DETACHED else self._reason
             return
