@@ -160,6 +160,22 @@ def test_pins_and_places_are_those_of_the_file() -> None:
     assert dict(spec.pins) == {"/usr/bin/python": "a" * 64, "./plugin.py": "b" * 64}
     assert not spec.verifies_owner
 
+    twice = f'[plugins.p]\ncommand = ["./tool", "./tool"]\nsha256 = {{ "./tool" = "{"c" * 64}" }}'
+    (spec,) = parse(twice).plugins
+    assert dict(spec.pins) == {"/etc/app/tool": "c" * 64, "./tool": "c" * 64}
+
+
+def test_programs_may_lie_beside_the_files_folder() -> None:
+    """A `..` that leads to `plugin_dir` climbs out of nothing."""
+    (spec,) = parse('[plugins.p]\ncommand = ["../plugins/kv"]\nplugin_dir = "../plugins"').plugins
+    assert (spec.plugin_dir, spec.command) == ("/etc/app/../plugins", ("/etc/app/../plugins/kv",))
+
+
+def test_pair_of_another_type_is_described() -> None:
+    """As the list that it is in the file."""
+    with pytest.raises(ConfigurationError, match="expected a list of 2: an integer, an integer"):
+        parse_plugin("ports = 7")
+
 
 def test_more_plugins_may_be_discovered() -> None:
     """The pattern starts in the file's folder, whatever that is called; what is found has the defaults."""

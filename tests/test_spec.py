@@ -101,6 +101,7 @@ def test_no_name_leaves_its_directory(name: str) -> None:
         ({"call_timeout": 0}, "call_timeout must be positive, got 0"),
         ({"idempotent": frozenset({"kv.Kv/Get"})}, "'kv.Kv/Get' is not a route"),
         ({"idempotent": frozenset({"/kv.Kv/Get\n"})}, "is not a route"),
+        ({"sha256": ""}, "sha256 '' is not a SHA-256 digest; write the 64 hexadecimal digits"),
         ({"sha256": "abc"}, "sha256 'abc' is not a SHA-256 digest; write the 64 hexadecimal digits"),
         ({"sha256": {"plugin.py": "0" * 64}}, "sha256 pins 'plugin.py', which is no part of the command"),
         ({"command": ["../x"], "plugin_dir": "p"}, "command '../x' climbs out of plugin_dir"),

@@ -258,7 +258,9 @@ class PluginSpec:
         _require(bool(self.command) and bool(self.command[0]), "command is empty", plugin=name)
         for text in (*self.command, *self.env.keys(), *self.env.values(), self.cwd or "", self.plugin_dir or ""):
             _require("\0" not in text, f"NUL in {text!r}", plugin=name, hint="remove it from command, cwd or env")
-        object.__setattr__(self, "sha256", read_pins(self.sha256 or {}, self.command, plugin=name))
+        object.__setattr__(
+            self, "sha256", read_pins({} if self.sha256 is None else self.sha256, self.command, plugin=name)
+        )
         self._check_places()
         for key in self.env:
             _require(bool(key) and "=" not in key, f"{key!r} is not an environment variable's name", plugin=name)
@@ -302,7 +304,7 @@ class PluginSpec:
         """Refuse a program outside of its directory, and ports and groups that there cannot be."""
         name = self.name
         _require(
-            self.plugin_dir is None or ".." not in self.command[0].split("/"),
+            self.plugin_dir is None or self.command[0].startswith("/") or ".." not in self.command[0].split("/"),
             f"command {self.command[0]!r} climbs out of plugin_dir",
             plugin=name,
             hint="name a program inside it",

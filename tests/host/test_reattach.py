@@ -385,6 +385,61 @@ async def test_a_process_that_does_not_answer_is_left_alone(witness: Witness) ->
             await supervisor.reattach(token)
 
 
+async def test_a_restart_meanwhile_does_not_double_it() -> None:
+    """The process that was being taken over is restarted or taken over, and never left beside a second one."""
+    async with surviving() as token, Supervisor([SPEC], observers=()) as supervisor:
+        os.kill(token.process.pid, signal.SIGSTOP)  # slow to answer
+        taking_over = asyncio.ensure_future(supervisor.reattach(token))
+        plugin = supervisor.plugin("store")
+        while plugin.pid != token.process.pid:
+            await asyncio.sleep(0)
+        restarting = asyncio.ensure_future(plugin.restart())
+        await asyncio.sleep(0)
+        os.kill(token.process.pid, signal.SIGCONT)
+        assert (await taking_over).pid == token.process.pid
+        await restarting
+        assert plugin.pid == token.process.pid
+
+
+async def test_the_later_of_two_orders_counts() -> None:
+    """And whoever gave the earlier one is told, instead of being handed somebody else's process."""
+    async with surviving() as one, surviving() as other, Supervisor([SPEC], observers=()) as supervisor:
+        outcomes = await asyncio.gather(supervisor.reattach(one), supervisor.reattach(other), return_exceptions=True)
+        assert isinstance(outcomes[0], ReattachError)
+        assert supervisor.plugin("store").pid == other.process.pid
+        await supervisor.reattach(one)
+        async with Supervisor([SPEC], observers=()) as another:
+            with pytest.raises(ReattachError):
+                await another.reattach(other)  # replaced, it was stopped
+
+
+async def test_a_stop_forgets_the_token() -> None:
+    """A start that comes later starts, whatever was to be taken over before."""
+    async with surviving() as token:
+        async with Supervisor([SPEC], observers=()) as supervisor:
+            taking_over = asyncio.ensure_future(supervisor.reattach(token))
+            await asyncio.sleep(0)
+            plugin = supervisor.plugin("store")
+            await plugin.stop()
+            await asyncio.gather(taking_over, return_exceptions=True)
+            await plugin.start()
+            assert plugin.pid != token.process.pid
+        async with Supervisor([SPEC], observers=()) as supervisor:
+            await supervisor.reattach(token)
+
+
+async def test_a_token_with_anothers_directory_is_refused() -> None:
+    """That plugin's caretaker and sockets would go with the wrong process."""
+    async with surviving() as one, surviving() as other:
+        mixed = replace(one, process=replace(one.process, directory=other.process.directory))
+        async with Supervisor([SPEC], observers=()) as supervisor:
+            with pytest.raises(ReattachError, match="is not the directory of process"):
+                await supervisor.reattach(mixed)
+        for token in (one, other):
+            async with Supervisor([SPEC], observers=()) as supervisor:
+                await supervisor.reattach(token)
+
+
 async def test_a_host_never_takes_itself_over() -> None:
     """Nor what it runs below: their trees are its own."""
     async with surviving() as token, Supervisor([SPEC], observers=()) as supervisor:

@@ -115,6 +115,15 @@ async def test_row_87_another_process_of_the_same_pid_is_not_taken(
     assert (caught.value.gone, caught.value.plugin) == (gone, "store")
 
 
+@pytest.mark.parametrize("text", ["a", "0" * 32], ids=["one letter", "another token"])
+async def test_a_lineage_that_it_was_not_given_is_refused(
+    runner: SubprocessRunner, stranger: subprocess.Popen[bytes], text: str
+) -> None:
+    """Whatever carries it would be killed with the process."""
+    with pytest.raises(ReattachError, match="was not given the token's lineage"):
+        await runner.attach(SPEC, token_of(stranger.pid, lineage=text))
+
+
 async def test_a_zombie_is_gone(runner: SubprocessRunner, stranger: subprocess.Popen[bytes]) -> None:
     """It has ended, whether or not its parent has noticed."""
     token = token_of(stranger.pid)

@@ -108,6 +108,8 @@ def test_row_82_a_program_lies_in_its_directory(folder: Path) -> None:
     for path, directory in ((outside / "tool", inside), (inside / "out", inside), (inside / "tool", folder / "linked")):
         with pytest.raises(LaunchError, match="plugin_dir"):
             check_inside(str(path), str(directory))
+    with pytest.raises(LaunchError, match="symbolic link"):
+        check_inside(str(inside / "tool"), f"{folder}/linked/.")
 
 
 async def test_ownership_is_checked_when_it_matters(launch: Launch, folder: Path) -> None:

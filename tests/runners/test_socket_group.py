@@ -37,6 +37,9 @@ def test_groups_go_by_name_and_by_number() -> None:
     with pytest.raises(LaunchError, match="failed to find gid from 'no such group'") as caught:
         find_group("no such group")
     assert caught.value.errno == errno.EINVAL
+    for number in (2**32 - 1, 2**64):  # "leave it as it is", and none at all
+        with pytest.raises(LaunchError, match="failed to find gid"):
+            find_group(str(number))
 
 
 async def test_the_group_gets_to_the_sockets_and_no_further(launch: Launch, runtime_root: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -147,7 +147,7 @@ def _build_plugin(name: str, table: PluginTable, place: Place, folder: Path, pyt
         | {
             "name": name,
             "command": command,
-            "sha256": _rename_pins(table.sha256, dict(zip(table.command, command, strict=True))),
+            "sha256": _rename_pins(table.sha256, tuple(zip(table.command, command, strict=True))),
             "plugin_dir": str(folder / table.plugin_dir) if table.plugin_dir else None,
             "cwd": str(folder / table.cwd),
             "cookie": _build_from(place / "cookie", MagicCookie, table.cookie),
@@ -183,11 +183,15 @@ def _build_restart(table: RestartTable, place: Place) -> RestartPolicy:
     )
 
 
-def _rename_pins(sha256: str | dict[str, str] | None, expanded: Mapping[str, str]) -> str | dict[str, str] | None:
-    """Return the pins under the names that the parts of the command have in the end."""
+def _rename_pins(
+    sha256: str | dict[str, str] | None, expanded: Sequence[tuple[str, str]]
+) -> str | dict[str, str] | None:
+    """Return the pins under the names that the parts of the command have in the end; two may have had the same one."""
     if not isinstance(sha256, dict):
         return sha256
-    return {expanded.get(name, name): digest for name, digest in sha256.items()}
+    renamed = {final: sha256[name] for name, final in expanded if name in sha256}
+    known = {name for name, _ in expanded}
+    return renamed | {name: digest for name, digest in sha256.items() if name not in known}
 
 
 def _expand_command(command: tuple[str, ...], place: Place, folder: Path, python: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -34,7 +35,10 @@ class Attachment:
 
     def __init__(self, token: ReattachToken, spec: PluginSpec) -> None:
         self.token = token
-        self.spec = replace(spec, auto_mtls=False, multiplex=False)
+        health = spec.health
+        if token.test and health is not None:
+            health = replace(health, failures=sys.maxsize)  # a breakpoint is not the loss of liveness
+        self.spec = replace(spec, auto_mtls=False, multiplex=False, health=health)
         self.confirmed = False
         self._process: AttachedProcess | None = None
 

@@ -116,7 +116,8 @@ def _find_files(discovery: Discovery, known: Sequence[PluginSpec]) -> list[_Cand
     found = []
     # Not Path.glob, which takes no absolute patterns.
     for path in sorted(Path(name).absolute() for name in glob.glob(discovery.pattern, recursive=True)):  # noqa: PTH207
-        if not path.is_file() or not os.access(path, os.X_OK) or path.resolve() in taken:
+        # Not Path.is_file, which raises where a folder may not be passed.
+        if not os.path.isfile(path) or not os.access(path, os.X_OK) or path.resolve() in taken:  # noqa: PTH113
             continue
         name = path.stem if path.suffix in _SCRIPTS else path.name
         spec = replace(discovery.template, command=(str(path),), verify_owner=True if owner is None else owner)
@@ -143,7 +144,7 @@ async def _ask(spec: PluginSpec, runner: Runner, timeout: float) -> bytes:
     """Run a program and return what it printed, if it ended in good order and in time; else nothing."""
     asked = replace(spec, stdin=Stdin.LIFELINE, survive_host=False)
     try:
-        process = await runner.launch(asked, generation=1, variables={MANIFEST_VARIABLE: "1"})
+        process = await runner.launch(asked, generation=1, variables={MANIFEST_VARIABLE: "1", spec.cookie.key: ""})
     except (LaunchError, OSError):
         return b""
     try:

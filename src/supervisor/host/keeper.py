@@ -80,6 +80,7 @@ class Keeper:
         self._retired = False
         self._bounce = False
         self._token: ReattachToken | None = None
+        self.attached: ReattachToken | None = None
         self._predecessors: tuple[tuple[Keeper, int], ...] = ()
         self._log_level = int(Level.from_name(spec.log_level) or Level.INFO)
         self._changed = anyio.Event()
@@ -101,6 +102,7 @@ class Keeper:
     def order_stop(self, reason: ExitReason = ExitReason.STOPPED) -> None:
         """Want it at rest: overtakes a start, a backoff or a restart under way. DETACHED leaves its process alone."""
         self._wanted = self._bounce = False
+        self._token = None
         if self.instance is not None:
             self.instance.end(reason)
         self._ordered.set()
@@ -279,6 +281,7 @@ class Keeper:
     async def _live_once(self) -> None:
         token, self._token = self._token, None
         self.generation = max(self.generation + 1, token.generation if token is not None else 0)
+        self.attached = token or self.attached
         self._bounce = False
         self.instance = Instance(
             self.spec,
@@ -300,6 +303,8 @@ class Keeper:
             raise
         finally:
             # Also when a cancellation cut it short: every life that began ends with one event.
+            if self._bounce and self._token is None and not self.instance.was_ready:
+                self._token = token  # it runs and is nobody's yet: a new life beside it would be a second one
             self.last_exit = report = self.instance.report()
             self.instance = None
             self._emit(InstanceExited, report=report)

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import secrets
 import select
 import signal
@@ -47,6 +48,9 @@ __all__ = ["AttachedSubprocess", "attach"]
 _CLOSE = 0.25
 """Seconds that `close()` may block for a killed process to die, as for one that was launched."""
 
+_LINEAGE = re.compile("[0-9a-f]{32}")
+"""What a token in an environment looks like; less would be found in processes that have nothing to do with it."""
+
 _NOWHERE = "/dev/null"
 """In place of a directory of its own: nothing lies in it."""
 
@@ -65,11 +69,9 @@ async def attach(token: ReattachToken, *, make_directory: Callable[[], str]) -> 
     pidfd = _open_pidfd(process.pid)
     try:
         _prove(pidfd, process, token.address)
-        kept = token.survives_host and is_surviving(process.directory)
-        taken = await take_over_pipes(process.directory) if kept else None
-        return AttachedSubprocess(
-            process, pidfd, directory=process.directory if kept else None, taken=taken, make_directory=make_directory
-        )
+        directory = _find_directory(token)
+        taken = await take_over_pipes(directory) if directory is not None else None
+        return AttachedSubprocess(process, pidfd, directory=directory, taken=taken, make_directory=make_directory)
     except BaseException:
         os.close(pidfd)
         raise
@@ -100,9 +102,26 @@ def _prove(pidfd: int, process: ProcessIdentity, address: Address) -> None:
         raise _gone(f"its pid {process.pid} is another process's by now")
     if entry.owner != os.geteuid():
         raise _other(f"process {process.pid} belongs to another user")
+    # What is killed with it and removed after it must be its own: it was given both in its environment.
+    if process.lineage and not (
+        _LINEAGE.fullmatch(process.lineage)
+        and lineage.carries(process.pid, f":{process.lineage}\0", f"={process.lineage}\0")
+    ):
+        raise _other(f"process {process.pid} was not given the token's lineage")
     # Of TCP the kernel does not say who is at the other end.
     if isinstance(address, TcpAddress) and not process.started and not owns_port(process.pid, address):
         raise _other(f"process {process.pid} does not listen at {address}")
+
+
+def _find_directory(token: ReattachToken) -> str | None:
+    """Return the directory that was made for the process, if there is one: it listens there, or was told to."""
+    process, address = token.process, token.address
+    if not (token.survives_host and is_surviving(process.directory)):
+        return None
+    listens = isinstance(address, UnixAddress) and os.path.dirname(address.path) == process.directory
+    if not (listens or lineage.carries(process.pid, f"PLUGIN_UNIX_SOCKET_DIR={process.directory}\0")):
+        raise _other(f"{process.directory!r} is not the directory of process {process.pid}")
+    return process.directory
 
 
 class AttachedSubprocess:

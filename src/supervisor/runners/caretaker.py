@@ -60,26 +60,26 @@ class Caretaker:
             ours, theirs = socket.socketpair()
             undo.callback(theirs.close)
             connection = HostOnly(ours.detach())
+            failed = undo.enter_context(ExitStack())
+            failed.callback(connection.close)
             listener = undo.enter_context(socket.socket(socket.AF_UNIX))
             listener.bind(os.path.join(directory, _SOCKET))
             os.chmod(listener.getsockname(), 0o600)
             listener.listen()
             given = (launched.child.pidfd, listener.fileno(), launched.stdout, launched.stderr, lock.fileno())
-            try:
-                process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own file
-                    [sys.executable, "-I", "-S", spec.origin, directory, *map(str, given)],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    cwd="/",
-                    env=dict(environment),
-                    pass_fds=given,
-                    start_new_session=True,
-                )
-                return cls(Child.adopt(process), connection, lock)
-            except BaseException:
-                connection.close()
-                raise
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own file
+                [sys.executable, "-I", "-S", spec.origin, directory, *map(str, given)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=dict(environment),
+                pass_fds=given,
+                start_new_session=True,
+            )
+            caretaker = cls(Child.adopt(process), connection, lock)
+            failed.pop_all()
+            return caretaker
 
     def leave(self, loop: asyncio.AbstractEventLoop) -> None:
         """Leave the plugin to it. Whenever it ends, it is reaped, if the loop still runs then."""
@@ -114,7 +114,11 @@ async def take_over_pipes(directory: str) -> tuple[HostOnly, list[int]] | None:
             connection.connect(os.path.join(directory, _SOCKET))
             async with asyncio.timeout(_PATIENCE):
                 answer, pipes = await _receive(connection)
-        except (OSError, TimeoutError):
+        except (TimeoutError, BlockingIOError) as error:
+            raise ReattachError(
+                "its caretaker does not answer", hint="is it stopped, or its machine overloaded?"
+            ) from error
+        except OSError:
             return None
         if answer == b"taken":
             raise ReattachError("another host has it", hint="stop that host, or detach the plugin there")

@@ -50,8 +50,9 @@ class Caretaker:
                 return
             if self._listener.fileno() in ready:
                 self._admit()
-            for pipe in self._open.intersection(ready):
-                self._drain(pipe)
+            if self.host is None:  # else the one just admitted reads them
+                for pipe in self._open.intersection(ready):
+                    self._drain(pipe)
 
     def take_host(self, connection: socket.socket) -> None:
         """Leave the pipes to a host until its end of the connection is closed."""
@@ -96,10 +97,13 @@ def main(directory: str, leader: int, listener: int, stdout: int, stderr: int) -
     caretaker = Caretaker(leader, listener, [stdout, stderr])
     caretaker.take_host(socket.socket(fileno=0))
     caretaker.watch()
-    if caretaker.host is None:
-        import shutil  # noqa: PLC0415 - slow to import, and needed only in the end
+    if caretaker.host is not None:
+        # It removes the directory and us, unless it is killed before or has not yet taken the plugin for its own.
+        with contextlib.suppress(OSError):
+            caretaker.host.recv(1)
+    import shutil  # noqa: PLC0415 - slow to import, and needed only in the end
 
-        shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

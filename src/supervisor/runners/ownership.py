@@ -59,7 +59,7 @@ def check_inside(path: str, directory: str) -> None:
         LaunchError: it does not.
         OSError: the directory cannot be looked at.
     """
-    if stat.S_ISLNK(os.lstat(directory).st_mode):
+    if stat.S_ISLNK(os.lstat(os.path.abspath(directory)).st_mode):
         raise refusal(
             errno.EPERM, f"plugin_dir {directory!r} is a symbolic link", hint="name the directory it leads to"
         )

@@ -19,6 +19,11 @@ __all__ = ["INSIDE", "PASSAGE", "SOCKET", "can_pass", "find_group", "open_to_gro
 PASSAGE: Final = 0o710
 """The mode of a folder that the group may pass through, and not list."""
 
+_NO_GROUP: Final = 2**32 - 1
+"""The number that means "leave it as it is" to chown; greater ones there are none."""
+
+_DIGITS: Final = 10
+
 INSIDE: Final = 0o750
 """The mode of a folder with sockets. Not writable: what lies in it is ours."""
 
@@ -32,7 +37,7 @@ def find_group(name: str) -> int:
     Raises:
         LaunchError: there is no such group.
     """
-    if name.isascii() and name.isdigit():
+    if name.isascii() and name.isdigit() and len(name) <= _DIGITS and int(name) < _NO_GROUP:
         return int(name)
     try:
         return grp.getgrnam(name).gr_gid

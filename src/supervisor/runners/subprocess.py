@@ -135,6 +135,8 @@ class SubprocessRunner:
             group = find_group(spec.socket_group) if spec.socket_group is not None else None
             directory, lock = self._create_directory(spec, group)
             undo.callback(remove_directory, directory)
+            if lock is not None:
+                undo.callback(lock.close)
             # The lineage comes first: a process that overwrites the end of its environment with a title keeps it.
             ours = () if spec.survive_host else (self._token,)  # what this host's guard sweeps for
             tokens = {lineage.VARIABLE: extend_lineage(os.environ, *ours, token)}
@@ -170,7 +172,7 @@ class SubprocessRunner:
         if self._closed or os.getpid() != self._owner:
             raise ReattachError("the runner is closed, or belongs to another process", plugin=spec.name)
         try:
-            process = await attach(token, make_directory=self._directory.create_instance)
+            process = await attach(token, make_directory=self._create_own)
         except ReattachError as error:
             error.plugin = spec.name
             raise
@@ -187,6 +189,11 @@ class SubprocessRunner:
         directory = parent.create_instance()
         self._ensure_guard()
         return directory, None
+
+    def _create_own(self) -> str:
+        directory = self._directory.create_instance()
+        self._ensure_guard()
+        return directory
 
     def _ensure_guard(self) -> None:
         """Start the guard before the first plugin, and again if it was killed or the runtime directory has moved."""
