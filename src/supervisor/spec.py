@@ -168,7 +168,7 @@ class PluginSpec:
         health: its liveness probe; None relies on the process alone.
         stop: how it is stopped.
         limits: what it may cost the host.
-        start_timeout: from launch to ready, all included.
+        start_timeout: from the launched process to ready. Copying a file that `sha256` pins comes before it.
         connect_timeout: for its socket to accept a connection and speak HTTP/2.
         ready_timeout: how long a call without a shorter deadline of its own waits for a plugin that is restarting.
         call_timeout: the deadline of a call that names none; None means no deadline.

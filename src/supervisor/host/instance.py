@@ -139,7 +139,7 @@ class Instance:
         self._error: BaseException | None = None
         self._status = ExitStatus()
         self._launched_at = anyio.current_time()
-        self._was_ready = False
+        self.was_ready = False
         self._ready_since: float | None = None
         self._exited_at: float | None = None
 
@@ -177,14 +177,9 @@ class Instance:
             self._idle.set()
 
     @property
-    def was_ready(self) -> bool:
-        """Whether it has ever been ready."""
-        return self._was_ready
-
-    @property
     def is_up(self) -> bool:
         """Whether it has been ready and is not about to end."""
-        return self._was_ready and self._reason is None
+        return self.was_ready and self._reason is None
 
     def token(self) -> ReattachToken:
         """Return what another host needs to take this life over; see `make_token`."""
@@ -215,9 +210,9 @@ class Instance:
         if reason in {ExitReason.EXITED, ExitReason.SIGNALED}:
             if oom:
                 reason = ExitReason.OOM
-            elif not self._was_ready:
+            elif not self.was_ready:
                 reason, error = ExitReason.LAUNCH, error or self._early_exit_error()
-        if self._attachment is not None and not self._was_ready and reason not in _ASKED_FOR:
+        if self._attachment is not None and not self.was_ready and reason not in _ASKED_FOR:
             reason, error = ExitReason.REATTACH, self._attachment.explain(error, ended=self._exited_at is not None)
         return ExitReport(
             reason=reason,
@@ -280,7 +275,7 @@ class Instance:
             else:
                 if self._reason is not None:
                     return  # it came up in the turn in which it ended: the cancellation had nothing left to cut short
-                self._was_ready = True
+                self.was_ready = True
                 self._ready_since = anyio.current_time()
                 self._move(Signal.BECAME_READY)
                 async with anyio.create_task_group() as watchers:
@@ -375,7 +370,7 @@ class Instance:
             if self.channel is not None and not self.channel.is_lost:
                 ask = partial(controller.request_shutdown, self.channel, timeout=stop.shutdown)
                 rungs.insert(0, Rung("shutdown", stop.shutdown, ask))
-            if self._was_ready:
+            if self.was_ready:
                 rungs.insert(0, Rung("drain", stop.drain, self._drain))
         elif self._reason is ExitReason.LIVENESS:
             rungs.insert(0, Rung("abort", _ABORT, partial(_send, process, signal.SIGABRT)))
@@ -387,7 +382,7 @@ class Instance:
 
     async def _part_from(self, process: Process) -> None:
         """Let go of a process that lives on, after the calls under way when that was asked for."""
-        if self._was_ready and self._reason in _ASKED_FOR:
+        if self.was_ready and self._reason in _ASKED_FOR:
             await climb([Rung("drain", self.spec.stop.drain, self._drain)], self.exited, on_rung=self._at_rung)
         elif self._reason in {ExitReason.CONNECT, ExitReason.HANDSHAKE}:
             await self.has_exited(within=_EXIT_AFTER_LOSS)  # a dying process loses its connections first
