@@ -260,6 +260,17 @@ async def test_row_59_at_most_once(supervise: Supervise, kv: MakeSpec, tmp_path:
     assert any(isinstance(outcome, PluginCrashedError) for outcome in outcomes.values())
 
 
+async def test_row_59_call_in_the_turn_in_which_a_write_failed(supervise: Supervise, kv: MakeSpec) -> None:
+    """The socket is known to be broken a turn before the connection's end is told: who calls then waits for the next life."""
+    async with supervise(kv(restart=AGAIN)) as supervisor:
+        store = await supervisor.dispense(KvStub)
+        keeper = supervisor._run.keepers["store"]  # type: ignore[union-attr]  # it runs
+        kill(supervisor)
+        keeper.instance.channel._wire.connection._transport.abort()  # type: ignore[union-attr]  # as a failed write does
+        await store.put(PutRequest(key="a", value=b"x"))
+        assert keeper.generation == 2
+
+
 async def test_row_59_crash_after_the_request_arrived(supervise: Supervise, kv: MakeSpec, tmp_path: Path) -> None:
     """A request that killed the plugin is not sent again, unless its method is marked idempotent."""
     history = tmp_path / "history"

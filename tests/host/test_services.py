@@ -115,6 +115,14 @@ def test_services_for_nobody_are_refused() -> None:
         supervise(specify(), services={"stor": [Greeter()]})
 
 
+@pytest.mark.parametrize("services", [[object()], {"errands": [object()]}])
+async def test_what_is_no_servicer_is_refused(services: Any) -> None:
+    """On entering, and not as a defect when the first plugin is up."""
+    with pytest.raises(ConfigurationError, match="is not a servicer"):
+        async with supervise(specify("errands"), services=services):
+            pass
+
+
 async def test_each_life_can_call_the_host(spec: PluginSpec) -> None:
     """The next life gets a connection of its own, and the service knows that it is another."""
     generations: list[int] = []

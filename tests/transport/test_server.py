@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import stat
 import time
@@ -219,6 +220,24 @@ async def test_start_on_a_socket_that_was_bound_elsewhere(service: ContractServi
     channel.close()
     await channel.wait_closed()
     await server.stop()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_start_that_is_cancelled_leaves_nothing_in_the_loop(
+    service: ContractService, folder: Path, turns: int
+) -> None:
+    """A reader that stayed would deafen whatever is given the number of the closed socket next."""
+    server = Server([service])
+    starting = asyncio.ensure_future(server.start(UnixAddress(str(folder / "cancelled"))))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    await server.stop(grace=0)
+
+    watched = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]  # where it would be left
+    open_ones = set(map(int, os.listdir("/proc/self/fd")))
+    assert not [key.fd for key in watched.values() if key.fd not in open_ones]
 
 
 async def test_error_of_a_handler_is_told(connect: Connect, errors: list[tuple[str, BaseException]]) -> None:

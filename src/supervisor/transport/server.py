@@ -166,18 +166,20 @@ class Server:
             self._listener = MemoryListener(where, self._protocol_factory)
             return where
         sock = where if isinstance(where, socket.socket) else self._bind(where)
+        loop = asyncio.get_running_loop()
+        create: Any = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        listener: asyncio.Server | None = None
         try:
-            if sock.family == socket.AF_UNIX:
-                self._listener = await asyncio.get_running_loop().create_unix_server(
-                    self._protocol_factory, sock=sock, backlog=backlog
-                )
-            else:
-                self._listener = await asyncio.get_running_loop().create_server(
-                    self._protocol_factory, sock=sock, backlog=backlog
-                )
+            # In two steps: cancelled in the middle, one would leave a reader in the loop's selector without anybody to
+            # take it out, and the next descriptor of that number would never be heard.
+            listener = await create(self._protocol_factory, sock=sock, backlog=backlog, start_serving=False)
+            await listener.start_serving()
         except BaseException:
+            if listener is not None:
+                listener.close()
             sock.close()
             raise
+        self._listener = listener
         return address_of(sock)
 
     def attach(
