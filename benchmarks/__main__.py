@@ -1,6 +1,6 @@
 """Run every benchmark, or those that are named.
 
-python -m benchmarks [--list] [--json] [--rounds N] [NAME ...]
+python -m benchmarks [--list] [--bars] [--json] [--rounds N] [--seconds S] [NAME ...]
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-NAMES = ("calls", "codec")
+from benchmarks.bars import print_bars
+
+NAMES = ("calls", "streams", "bulk", "fairness", "start_up", "memory", "logs", "codec")
+SLICED = ("calls", "streams", "bulk", "fairness")
+"""Those that measure in slices, whose length `--seconds` is."""
 
 
 def describe(name: str) -> str:
@@ -24,13 +29,29 @@ def describe(name: str) -> str:
     return (ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or "").partition("\n")[0]
 
 
+def command(name: str, options: argparse.Namespace) -> list[str]:
+    """Return what runs a benchmark: a process each, so that what one imports and keeps does not weigh on the next."""
+    made = [sys.executable, "-m", f"benchmarks.{name}"]
+    made += ["--rounds", str(options.rounds)] if options.rounds else []
+    made += ["--seconds", str(options.seconds)] if options.seconds and name in SLICED else []
+    return made
+
+
+def run_json(name: str, options: argparse.Namespace) -> Any:
+    """Run a benchmark and return its results."""
+    done = subprocess.run([*command(name, options), "--json"], check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; all when left out")
     parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
+    parser.add_argument("--bars", action="store_true", help="print what was measured beside the bars instead of tables")
     parser.add_argument("--json", action="store_true", help="print one JSON object, by name, instead of tables")
     parser.add_argument("--rounds", type=int, help="rounds of each; each one's own default when left out")
+    parser.add_argument("--seconds", type=float, help="length of a slice; each one's own default when left out")
     options = parser.parse_args()
     names = options.names or NAMES
     if unknown := sorted({*names} - {*NAMES}):
@@ -38,19 +59,16 @@ def main() -> None:
     if options.list:
         for name in names:
             print(f"{name:10}{describe(name)}")
-        return
-    found = {}
-    for name in names:
-        # A process each: what one imports and leaves on the heap must not weigh on the next.
-        command = [sys.executable, "-m", f"benchmarks.{name}"]
-        command += ["--rounds", str(options.rounds)] if options.rounds else []
+    elif options.json or options.bars:
+        found = {name: run_json(name, options) for name in names}
         if options.json:
-            found[name] = json.loads(subprocess.run([*command, "--json"], check=True, stdout=subprocess.PIPE).stdout)
+            print(json.dumps(found, indent=2))
         else:
+            print_bars(found)
+    else:
+        for name in names:
             print(f"--- {name}", flush=True)
-            subprocess.run(command, check=True)
-    if options.json:
-        print(json.dumps(found, indent=2))
+            subprocess.run(command(name, options), check=True)
 
 
 if __name__ == "__main__":
