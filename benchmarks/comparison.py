@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.figures import Results
 from benchmarks.harness import BenchmarkError, find_commands, measure
-from benchmarks.report import Column, as_json, facts, facts_line, table
+from benchmarks.report import Column, as_json, facts, facts_line, read_load, table
 
 __all__ = ["Comparison", "Plan", "run", "run_workloads"]
 
@@ -85,6 +85,7 @@ def run(comparison: Comparison, take: Callable[[Plan], Awaitable[Results]]) -> N
         results = asyncio.run(_taken(take, plan))
     except BenchmarkError as error:
         sys.exit(f"benchmarks.{comparison.name}: {error}")
+    about["machine"]["load_after"] = read_load()
     for system, reason in plan.skipped.items():
         print(f"{system} is left out: {reason}", file=sys.stderr)
     references = [name for name in comparison.references if name in results.rounds]

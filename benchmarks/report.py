@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.figures import Results
 
-__all__ = ["Column", "Found", "as_json", "facts", "facts_line", "table", "write_cpu"]
+__all__ = ["Column", "Found", "as_json", "facts", "facts_line", "read_load", "table", "write_cpu"]
 
 _LIBRARIES = ("plugin-supervisor", "grpclib", "h2", "hpack", "betterproto", "grpcio", "protobuf", "uvloop", "structlog")
 
@@ -60,7 +60,7 @@ def facts() -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processors": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 2),
+        "load": read_load(),
         "versions": {},
     }
     for library in _LIBRARIES:
@@ -71,10 +71,16 @@ def facts() -> dict[str, Any]:
     return found
 
 
+def read_load() -> float:
+    """Return how many processes ran or wanted to, on average over the last minute."""
+    return round(os.getloadavg()[0], 2)
+
+
 def facts_line(found: Mapping[str, Any]) -> str:
     """Return the facts for people."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items() if number)
-    where = f"{found['python']}, {found['system']}, {found['processors']} processors, load {found['load']}"
+    load = f"load {found['load']} before and {found['load_after']} after"
+    where = f"{found['python']}, {found['system']}, {found['processors']} processors, {load}"
     return f"{where}\n{versions}"
 
 

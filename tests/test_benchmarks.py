@@ -256,7 +256,7 @@ def test_it_runs_and_prints_json(name: str, nothing_left: None) -> None:
     done = subprocess.run([*command, *options], cwd=PROJECT, check=True, stdout=subprocess.PIPE, timeout=100)
     found: dict[str, Any] = json.loads(done.stdout)
     assert set(found) == {"benchmark", "machine", "slice_seconds", "skipped", "medians", "ratios", "rounds"}
-    assert set(found["machine"]) == {"python", "system", "processors", "load", "versions"}
+    assert set(found["machine"]) == {"python", "system", "processors", "load", "load_after", "versions"}
     assert found["benchmark"] == name
     assert found["skipped"] == {}
     assert set(found["medians"]) == systems
