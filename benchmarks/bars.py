@@ -1,19 +1,14 @@
 """The bars: what calls are meant to cost, beside what was measured.
 
-python -m benchmarks --json > results.json
-python -m benchmarks.bars results.json          # or `python -m benchmarks --bars` for both at once
+python -m benchmarks --bars
 
 Most are ratios to a peer in the same run. What was not measured, for the peer is not on the machine, is said to be so.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 __all__ = ["BARS", "Bar", "Verdict", "judge", "print_bars"]
@@ -130,17 +125,3 @@ def print_bars(found: Found) -> None:
         limit = f"{'≤' if bar.at_most else '≥'} {bar.limit:g}"
         figure = "-" if verdict.figure is None else f"{verdict.figure:.2f}"
         print(f"| {bar.title:{width}} | {limit:>6} | {figure:>8} | {verdict.word:12} |")
-
-
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bars", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("results", type=Path, nargs="?", help="what `python -m benchmarks --json` printed; else stdin")
-    options = parser.parse_args()
-    print_bars(json.loads(options.results.read_text() if options.results else sys.stdin.read()))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
 python -m benchmarks.bulk [--json] [--plot FILE] [--seconds S] [--rounds N] [--only SYSTEM,...]
 
-Streams of 16 MiB follow each other on one channel for as long as a slice is.
+Streams of 16 MiB follow each other on one channel for as long as a slice is; each message is made, encoded, decoded and read.
 """
 
 from __future__ import annotations

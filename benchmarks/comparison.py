@@ -16,7 +16,7 @@ from benchmarks.figures import Results
 from benchmarks.harness import BenchmarkError, find_commands, measure
 from benchmarks.report import Column, as_json, facts, facts_line, read_load, table
 
-__all__ = ["Comparison", "Plan", "run", "run_workloads"]
+__all__ = ["Comparison", "Plan", "print_tables", "run", "run_workloads"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ def run(comparison: Comparison, take: Callable[[Plan], Awaitable[Results]]) -> N
     if options.json:
         print(json.dumps(found, indent=2))
     else:
-        print_tables(comparison, found, options.rounds)
+        print_tables(comparison, found)
     if options.plot:
         from benchmarks.plot import draw  # noqa: PLC0415  # matplotlib is loaded only for this
 
@@ -116,8 +116,9 @@ async def _measure_workloads(workloads: Mapping[str, Mapping[str, Any]], plan: P
     return await measure(commands, asked, rounds=plan.rounds, on_round=plan.on_round)
 
 
-def print_tables(comparison: Comparison, found: Mapping[str, Any], rounds: int) -> None:
-    """Print medians, then ratios to each reference."""
+def print_tables(comparison: Comparison, found: Mapping[str, Any]) -> None:
+    """Print medians, then ratios to each reference, of what `as_json` made."""
+    rounds = max(len(each) for workloads in found["rounds"].values() for each in workloads.values())
     length = f" of {found['slice_seconds']:g} s" if found["slice_seconds"] else ""
     print(f"{comparison.headline}; medians of {rounds} rounds{length}")
     print(facts_line(found["machine"]))

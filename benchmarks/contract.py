@@ -37,17 +37,18 @@ class Kv(KvBase):
 
 
 class Load(LoadBase):
-    """Streams of one item over and over, encoded each time."""
+    """Streams whose items are made one by one, and whose payloads are read, as by a program that has a use for them."""
 
     async def down(self, message: Order) -> AsyncIterator[Item]:
         """Send as many as are asked for."""
-        item = Item(payload=bytes(message.size))
+        payload = bytes(message.size)
         for _ in range(message.count):
-            yield item
+            yield Item(payload=payload)
 
     async def up(self, items: AsyncIterator[Item]) -> Received:
         """Count what comes."""
-        count = 0
-        async for _ in items:
+        count = size = 0
+        async for item in items:
             count += 1
-        return Received(count=count)
+            size += len(item.payload)
+        return Received(count=count, size=size)

@@ -38,6 +38,7 @@ class Item(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class Received(betterproto.Message):
     count: int = betterproto.uint64_field(1)
+    size: int = betterproto.uint64_field(2)
 
 
 class LoadStub(betterproto.ServiceStub):

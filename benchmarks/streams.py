@@ -2,7 +2,8 @@
 
 python -m benchmarks.streams [--json] [--plot FILE] [--seconds S] [--rounds N] [--only SYSTEM,...]
 
-Streams of 2,000 messages follow each other on one channel for as long as a slice is; each message is encoded and decoded.
+Streams of 2,000 messages follow each other on one channel for as long as a slice is; each message is made, encoded,
+decoded and read.
 """
 
 from __future__ import annotations

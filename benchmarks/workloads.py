@@ -56,26 +56,26 @@ async def dressed(system: System, *, in_flight: int, seconds: float) -> Figures:
 
 
 async def download(system: System, *, size: int, count: int, seconds: float) -> Figures:
-    """Receive streams of `count` items, one after the other."""
+    """Receive streams of `count` items, one after the other, and read their payloads."""
     meter = Meter(system.server_pids)
     until = time.perf_counter() + seconds
-    received = 0
+    streams = received = 0
     while not received or time.perf_counter() < until:
-        before = received
-        async for _ in system.download(size, count):
-            received += 1
-        assert received == before + count
-    return Flow(messages=received, size=size, used=meter.read()).figures()
+        async for item in system.download(size, count):
+            received += len(item.payload)
+        streams += 1
+    assert received == streams * count * size
+    return Flow(messages=streams * count, size=size, used=meter.read()).figures()
 
 
 async def upload(system: System, *, size: int, count: int, seconds: float) -> Figures:
-    """Send streams of `count` items, one after the other."""
-    item = system.make_item(size)
+    """Send streams of `count` items, each made of the same payload, one after the other."""
+    payload = bytes(size)
     meter = Meter(system.server_pids)
     until = time.perf_counter() + seconds
     sent = 0
     while not sent or time.perf_counter() < until:
-        assert await system.upload(item for _ in range(count)) == count
+        assert await system.upload(system.make_item(payload) for _ in range(count)) == count * size
         sent += count
     return Flow(messages=sent, size=size, used=meter.read()).figures()
 
@@ -99,7 +99,7 @@ class _Geyser:
 
     def __init__(self, system: System, size: int) -> None:
         self._system = system
-        self._item = system.make_item(size)
+        self._payload = bytes(size)
         self._over = False
         self.messages = 0
 
@@ -109,7 +109,7 @@ class _Geyser:
             # The windows are full by then, so that it waits for the server as it will from now on.
             if self.messages == 1000:
                 begun.set()
-            yield self._item
+            yield self._system.make_item(self._payload)
 
     async def run(self, begun: asyncio.Event) -> None:
         """Send until cancelled."""

@@ -20,18 +20,19 @@ class Kv(kv_services.KVServicer):  # type: ignore[misc]  # generated when it is 
 
 
 class Load(load_services.LoadServicer):  # type: ignore[misc]  # as above
-    """Streams of one item over and over, encoded each time."""
+    """Streams whose items are made one by one, and whose payloads are read."""
 
     async def Down(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ARG002, N802  # grpcio's signature
-        item = load.Item(payload=bytes(request.size))
+        payload = bytes(request.size)
         for _ in range(request.count):
-            yield item
+            yield load.Item(payload=payload)
 
     async def Up(self, items: AsyncIterator[Any], context: Any) -> Any:  # noqa: ARG002, N802  # grpcio's signature
-        count = 0
-        async for _ in items:
+        count = size = 0
+        async for item in items:
             count += 1
-        return load.Received(count=count)
+            size += len(item.payload)
+        return load.Received(count=count, size=size)
 
 
 async def main(path: str) -> None:

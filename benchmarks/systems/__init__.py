@@ -33,15 +33,15 @@ class System(Pair, Protocol):
         ...
 
     def download(self, size: int, count: int) -> AsyncIterator[Any]:
-        """Return a stream of so many items of so many bytes."""
+        """Return a stream of so many items, each with a `payload` of so many bytes."""
         ...
 
-    def make_item(self, size: int) -> Any:
+    def make_item(self, payload: bytes) -> Any:
         """Return an item that `upload` takes."""
         ...
 
     async def upload(self, items: Iterable[Any]) -> int:
-        """Stream items and return how many the server had."""
+        """Stream items and return how many bytes of payload the server had."""
         ...
 
 

@@ -29,8 +29,8 @@ class BetterprotoCalls:
     def download(self, size: int, count: int) -> AsyncIterator[Item]:
         return self._load.down(Order(size=size, count=count))
 
-    def make_item(self, size: int) -> Item:
-        return Item(payload=bytes(size))
+    def make_item(self, payload: bytes) -> Item:
+        return Item(payload=payload)
 
     async def upload(self, items: Iterable[Item]) -> int:
-        return (await self._load.up(items)).count
+        return (await self._load.up(items)).size

@@ -41,11 +41,11 @@ class GrpcAio:
         stream: AsyncIterator[Any] = aiter(self._load.Down(load.Order(size=size, count=count)))
         return stream
 
-    def make_item(self, size: int) -> Any:
-        return load.Item(payload=bytes(size))
+    def make_item(self, payload: bytes) -> Any:
+        return load.Item(payload=payload)
 
     async def upload(self, items: Iterable[Any]) -> int:
-        received: int = (await self._load.Up(items)).count
+        received: int = (await self._load.Up(items)).size
         return received
 
 
