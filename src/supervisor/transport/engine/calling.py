@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from supervisor.errors import ConnectionLostError
-from supervisor.transport.engine.faults import CallQueueFullError
+from supervisor.transport.engine.faults import CallQueueFullError, ErrorCode
 from supervisor.transport.engine.protocol import EngineProtocol
 from supervisor.transport.engine.roles import ClientConnection
 from supervisor.transport.engine.settings import WireSettings
@@ -43,6 +44,13 @@ class ClientProtocol(EngineProtocol):
         """Note how many calls the peer takes at once."""
         self.most_open = min(self.connection.peer_streams, self.settings.calls_in_flight)
         super().settings_heard()
+
+    def stream_reset(self, stream: Any, code: int) -> None:
+        """End one call; grpc-go's server says so that the call's deadline has passed."""
+        if code == ErrorCode.CANCEL and stream.phase != ENDED and stream.is_late():
+            stream.expire()
+        else:
+            super().stream_reset(stream, code)
 
     async def wait_turn(self, call: WaitingStream) -> None:
         """Wait, first come first served, until one more call fits.
