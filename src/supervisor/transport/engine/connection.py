@@ -13,10 +13,17 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from supervisor.transport.engine import frames
-from supervisor.transport.engine.faults import ErrorCode, FrameOrderError, FrameSizeError, SettingError, WindowError
+from supervisor.transport.engine.faults import (
+    ErrorCode,
+    FrameOrderError,
+    FrameSizeError,
+    MetadataTooLargeError,
+    SettingError,
+    WindowError,
+)
 from supervisor.transport.engine.flood import Budget
 from supervisor.transport.engine.frames import LARGEST_WINDOW, Setting
-from supervisor.transport.engine.headers import BlockEncoder, HeaderBlock
+from supervisor.transport.engine.headers import BlockEncoder, Fields, HeaderBlock, list_size, read_literals
 from supervisor.transport.engine.reading import FrameReceiver
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import ENDED, PREFIX, Stream
@@ -33,6 +40,12 @@ _WINDOWS_PER_FRAME: Final = 16
 _LENGTHS: Final = {frames.PING: 8, frames.PRIORITY: 5, frames.RST_STREAM: 4, frames.WINDOW_UPDATE: 4}
 """Lengths that frames must have, by type."""
 _GOAWAY_SIZE: Final = 8
+_MOST_EXTRA: Final = 8192
+"""Bytes of metadata that every peer takes in one frame with the rest of the headers."""
+_USUAL_HEAD: Final = 2048
+"""Bytes, as a limit on a header list counts them, that the rest of the headers do not exceed."""
+_LEAST_LITERAL: Final = 7
+"""How many times larger such a limit finds a field than it is, at most: 34 bytes for a literal of 5."""
 _SETTING_SIZE: Final = 6
 
 _read_uint32 = struct.Struct(">I").unpack
@@ -75,6 +88,8 @@ class Connection(FrameReceiver):
         peer_streams: streams that the peer takes at once.
         last_peer_stream: the highest stream that the peer has opened.
         stream_room: bytes that the peer may send on a new stream.
+        peer_header_list: bytes that the peer takes in one header list.
+        extra_uncounted: bytes of metadata, encoded, that are within any limit of the peer's on headers.
         encoder: makes the header blocks for the peer.
     """
 
@@ -91,6 +106,8 @@ class Connection(FrameReceiver):
         self.initial_send_window = _DEFAULT_WINDOW
         self.peer_frame_size = frames.SMALLEST_FRAME_SIZE
         self.peer_streams = LARGEST_WINDOW
+        self.peer_header_list = LARGEST_WINDOW
+        self.extra_uncounted = _MOST_EXTRA
         self.last_peer_stream = 0
         self.stream_room = settings.stream_window
         self.encoder = BlockEncoder()
@@ -147,6 +164,21 @@ class Connection(FrameReceiver):
         if not stream.closed:
             stream.room += size
             self.write(frames.window_update(stream.id, size))
+
+    def check_header_list(self, fields: Fields, extra: bytes) -> None:
+        """See that the peer takes headers: those of `fields`, and the literals of `extra`.
+
+        A peer may do as it likes with what is larger; grpcio resets the call, others the connection.
+
+        Raises:
+            MetadataTooLargeError: it does not.
+        """
+        if len(extra) > self.extra_uncounted:
+            size, limit = list_size(fields) + list_size(read_literals(extra)), self.peer_header_list
+            if size > limit:
+                raise MetadataTooLargeError(
+                    f"headers of {size} bytes are over the peer's limit of {limit}", size=size, limit=limit
+                )
 
     # --- what the peer says --------------------------------------------------------------------------------------------
 
@@ -247,6 +279,9 @@ class Connection(FrameReceiver):
                 if not frames.SMALLEST_FRAME_SIZE <= value < 1 << 24:
                     raise SettingError(f"a largest frame of {value} bytes cannot be")
                 self.peer_frame_size = min(value, self.settings.frame_size)
+            case Setting.MAX_HEADER_LIST_SIZE:
+                self.peer_header_list = value
+                self.extra_uncounted = min(max(0, value - _USUAL_HEAD) // _LEAST_LITERAL, _MOST_EXTRA)
             case Setting.ENABLE_PUSH:
                 if value > (0 if self.client_side else 1):
                     raise SettingError("ENABLE_PUSH has a value that it cannot have")

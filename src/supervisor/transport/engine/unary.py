@@ -28,9 +28,6 @@ __all__ = ["UnaryCall"]
 _MOST: Final = frames.SMALLEST_FRAME_SIZE - PREFIX
 """Bytes of a message that every peer takes in one frame, and that are worth copying for one write."""
 
-_MOST_EXTRA: Final = 8192
-"""Bytes of metadata that every peer takes in one frame with the rest of the headers."""
-
 _MOST_REFUSALS: Final = 20
 """How often a call is made again that the peer refuses."""
 
@@ -75,7 +72,7 @@ class UnaryCall(Call[Any, Any]):
             or not wire.ready
             or size > connection.send_window
             or size > connection.initial_send_window
-            or len(extra) > _MOST_EXTRA
+            or len(extra) > connection.extra_uncounted
             or wire.queue
             or len(connection.streams) >= wire.most_open
             or channel.__dispatch__._listeners  # noqa: SLF001 - grpclib's
