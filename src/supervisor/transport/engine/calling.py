@@ -86,9 +86,9 @@ class ClientProtocol(EngineProtocol):
         if self.queue:
             self.queue[0].wake()
 
-    def windows_opened(self) -> None:
+    def wake_writers(self) -> None:
         """Let those who wait to send, or to begin, look again."""
-        super().windows_opened()
+        super().wake_writers()
         self.wake_queue()
 
     def release(self, stream: Stream) -> None:
