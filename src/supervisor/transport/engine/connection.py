@@ -35,8 +35,8 @@ _CRUMB: Final = 4096
 """Bytes below which to open a window further than it was is work for nothing."""
 _MOST_OVER: Final = 1024
 _LATE: Final = 20
-_WINDOWS_PER_FRAME: Final = 16
-"""Windows that are changed for the price of a frame."""
+_CHEAP: Final = 16
+"""Settings, or streams that all are looked at, for the price of a frame."""
 _LENGTHS: Final = {frames.PING: 8, frames.PRIORITY: 5, frames.RST_STREAM: 4, frames.WINDOW_UPDATE: 4}
 """Lengths that frames must have, by type."""
 _GOAWAY_SIZE: Final = 8
@@ -198,6 +198,7 @@ class Connection(FrameReceiver):
                 _check_length(kind, right=len(payload) >= _GOAWAY_SIZE)
                 _check_stream(kind, right=stream_id == 0)
                 last, code = _read_goaway(payload)
+                self._budget.spend("GOAWAY", 1 + len(self.streams) // _CHEAP)  # each is looked at
                 self._owner.going_away(last & LARGEST_WINDOW, code)
             case frames.CONTINUATION:
                 self._receive_continuation(flags, stream_id, payload)
@@ -260,6 +261,7 @@ class Connection(FrameReceiver):
             self._owner.settings_taken()
             return
         _check_length(frames.SETTINGS, right=len(payload) % _SETTING_SIZE == 0)
+        self._budget.spend("SETTINGS", len(payload) // _SETTING_SIZE // _CHEAP)
         for number, value in _read_settings(payload):
             self._apply_setting(number, value)
         self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
@@ -291,7 +293,7 @@ class Connection(FrameReceiver):
         if size > LARGEST_WINDOW:
             raise WindowError("the initial window is beyond the protocol's largest")
         change, self.initial_send_window = size - self.initial_send_window, size
-        self._budget.spend("SETTINGS that change every window", len(self.streams) // _WINDOWS_PER_FRAME)
+        self._budget.spend("SETTINGS that change every window", 1 + len(self.streams) // _CHEAP)
         for stream in self.streams.values():
             if stream.open_send_window(change) and stream.send_window > LARGEST_WINDOW:
                 raise WindowError("a window was opened beyond the protocol's largest")

@@ -212,6 +212,9 @@ class BlockEncoder:
         size = min(size, self._most)
         if size != self._table.maxsize:  # setting the same again would make hpack forget what it still has to say
             self._hpack.header_table_size = size
+            changes = self._hpack.table_size_changes
+            if len(changes) > 2:  # noqa: PLR2004 - the smallest and the last are all that has to be said
+                changes[:] = min(changes), size
 
     def encode(self, repeated: Repeated) -> bytes:
         """Return the block for fields that repeat."""
