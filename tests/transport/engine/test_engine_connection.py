@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -27,6 +28,7 @@ from supervisor.transport.engine.faults import (
     WireViolationError,
 )
 from supervisor.transport.engine.frames import LARGEST_WINDOW, Setting, frame, header_frames, rst_stream, window_update
+from supervisor.transport.engine.headers import Repeated
 from supervisor.transport.engine.stream import BODY, ENDED
 
 PING = frame(frames.PING, 0, 0, b"12345678")
@@ -235,6 +237,7 @@ FLOODS = {
     "crumbs of window": window_update(0, 1),
     "windows that grow": window_update(0, 1000),
     "resets": rst_stream(1, 8),
+    "GOAWAY": frames.goaway(2**31 - 1, 0),
     "DATA on a stream that is over": data_frame(b"", stream=1),
 }
 
@@ -248,6 +251,48 @@ def test_flood_ends_the_connection(flood: bytes) -> None:
     with pytest.raises(FloodError) as caught:
         recorder.connection.receive(flood)
     assert caught.value.limit == 101
+
+
+MANY = {
+    "windows": [(Setting.INITIAL_WINDOW_SIZE, 65_535)] * 5000,
+    "tables": [(Setting.HEADER_TABLE_SIZE, size) for size in (0, 4096)] * 50_000,
+    "unknown": [(99, 0)] * 100_000,
+}
+
+
+@pytest.mark.parametrize("many", MANY.values(), ids=MANY)
+def test_settings_of_thousands_are_a_flood(many: list[tuple[int, int]]) -> None:
+    """A frame of settings counts for as much as is in it."""
+    recorder = server(control_burst=3000, frame_size=1 << 20)
+    with pytest.raises(FloodError):
+        recorder.connection.receive(frames.settings(many))
+
+
+def test_tables_that_change_size_are_told_in_two_words() -> None:
+    """Of all sizes that a peer asks of our table between two blocks, the smallest and the last are acknowledged."""
+    recorder = server()
+    recorder.connection.receive(
+        frames.settings([(Setting.HEADER_TABLE_SIZE, size % 4096) for size in range(0, 10_000, 7)])
+    )
+    assert len(recorder.connection.encoder.encode(Repeated(((b"a", b"b"),)))) < 20
+
+
+def test_message_that_comes_in_crumbs_costs_little_more_than_its_size() -> None:
+    """Each piece of a message would be an object of its own, forty times as large as the byte in it."""
+    recorder = server(message_size=1 << 20, largest_window=1 << 20)
+    recorder.connection.receive(OPEN)
+    stream = recorder.opened[1]
+    stream.room = 1 << 20
+    body = message(bytes(range(256)) * 1000)
+    tracemalloc.start()
+    try:
+        for at in range(0, len(body) - 2, 2):
+            recorder.connection.receive(data_frame(body[at : at + 2]))
+        assert tracemalloc.get_traced_memory()[0] < 2 * len(body)
+    finally:
+        tracemalloc.stop()
+    recorder.connection.receive(data_frame(body[at + 2 :], end=True))
+    assert list(stream.messages) == [body[5:]]
 
 
 def test_empty_continuations_are_a_flood() -> None:

@@ -113,7 +113,9 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
         connection = self.connection
         if self._expires_at is not None:
             extra = encode_timeout(self._expires_at - self.wire.loop.time()) + extra
-        block = connection.encoder.encode(self._channel.head_of(self._method))
+        head = self._channel.head_of(self._method)
+        connection.check_header_list(head.fields, extra)
+        block = connection.encoder.encode(head)
         connection.open(self)
         self._requested = True
         return block + extra if extra else block

@@ -77,6 +77,11 @@ class Call(RequestSide[SendT, RecvT]):
         """End the call: its deadline has passed."""
         self.end_with(_deadline_passed, abrupt=True)
 
+    def is_late(self) -> bool:
+        """Whether its deadline has passed, or the peer, whose clock is another, may find that it has."""
+        at = self._expires_at
+        return at is not None and at - self.wire.loop.time() <= _STATUS_RACE
+
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     async def recv_initial_metadata(self) -> None:
@@ -222,8 +227,7 @@ class Call(RequestSide[SendT, RecvT]):
             raise end.problem()
         assert end.status is not None
         error = GRPCError(end.status, end.message, self._details(end))
-        at = self._expires_at
-        if end.status is Status.DEADLINE_EXCEEDED and at is not None and at - self.wire.loop.time() <= _STATUS_RACE:
+        if end.status is Status.DEADLINE_EXCEEDED and self.is_late():
             raise DeadlineExceededError("the call's deadline passed") from error
         typed = too_large_from_status(error, self.trailing_metadata)
         if typed is not None:

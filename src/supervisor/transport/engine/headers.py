@@ -9,6 +9,7 @@ literals that leave the table alone (RFC 7541, section 6.2.2).
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any, Final
 
 from hpack import Decoder, Encoder
@@ -17,7 +18,10 @@ from hpack.table import HeaderTable, table_entry_size
 
 from supervisor.transport.engine.faults import HeaderCompressionError, HeaderListTooLargeError
 
-__all__ = ["USUAL_END", "USUAL_HEAD", "BlockDecoder", "BlockEncoder", "Fields", "HeaderBlock", "Repeated", "literal"]
+__all__ = [
+    "USUAL_END", "USUAL_HEAD", "BlockDecoder", "BlockEncoder", "Fields", "HeaderBlock", "Repeated", "list_size", "literal",
+    "read_literals",
+]  # fmt: skip
 
 USUAL_HEAD: Final = 1
 USUAL_END: Final = 2
@@ -158,7 +162,7 @@ class BlockDecoder:
         if at > size:
             return None
         decoded = HeaderBlock((*base.fields, *extra), base, tuple(extra))
-        if len(decoded.fields) > _FIELDS_UNCHECKED and _list_size(decoded.fields) > self._list_size:
+        if len(decoded.fields) > _FIELDS_UNCHECKED and list_size(decoded.fields) > self._list_size:
             return None
         if len(extra) == 1 and extra[0][0] == b"grpc-timeout":
             self._keep(block, decoded)
@@ -172,14 +176,14 @@ class BlockDecoder:
                 fields = tuple([self._table.get_by_index(byte & 0x7F) for byte in block])
             except HPACKError:
                 return None
-            if _list_size(fields) > self._list_size:
+            if list_size(fields) > self._list_size:
                 return None
             found = HeaderBlock(fields)
             self._keep(block, found)
         return found
 
 
-def _list_size(fields: Fields) -> int:
+def list_size(fields: Fields) -> int:
     """Return the size of a header list, as section 10.5.1 counts it."""
     return sum(len(name) + len(value) + 32 for name, value in fields)
 
@@ -208,6 +212,9 @@ class BlockEncoder:
         size = min(size, self._most)
         if size != self._table.maxsize:  # setting the same again would make hpack forget what it still has to say
             self._hpack.header_table_size = size
+            changes = self._hpack.table_size_changes
+            if len(changes) > 2:  # noqa: PLR2004 - the smallest and the last are all that has to be said
+                changes[:] = min(changes), size
 
     def encode(self, repeated: Repeated) -> bytes:
         """Return the block for fields that repeat."""
@@ -233,6 +240,11 @@ def literal(name: bytes, value: bytes) -> bytes:
     if len(name) < _SHORT and len(value) < _SHORT:
         return b"\0%c%b%c%b" % (len(name), name, len(value), value)
     return b"".join((b"\0", _length(len(name)), name, _length(len(value)), value))
+
+
+def read_literals(block: bytes) -> Fields:
+    """Return the fields of which `literal` has made a block."""
+    return tuple(Decoder(max_header_list_size=sys.maxsize).decode(block, raw=True))
 
 
 def _length(size: int) -> bytes:

@@ -79,6 +79,7 @@ class EngineProtocol(asyncio.Protocol):
         self._held = False
         self._settings_heard = False
         self._going_away = False
+        self._windows_opened = False
         self._send: Callable[[bytes], None] = _drop
 
     # --- the socket's callbacks --------------------------------------------------------------------------------------
@@ -109,6 +110,9 @@ class EngineProtocol(asyncio.Protocol):
             self._end(partial(copy, error), abrupt=False)
             return
         self._held = not self.writable
+        if self._windows_opened:
+            self._windows_opened = False
+            self.wake_writers()
         if self._held:
             self.check_backlog()
         elif self._batch and not self._flush_scheduled:
@@ -134,7 +138,7 @@ class EngineProtocol(asyncio.Protocol):
         self.ready = self.failure is None and not self.draining
         self._held = False
         self.flush()
-        self.windows_opened()
+        self.wake_writers()
 
     # --- what is written ---------------------------------------------------------------------------------------------
 
@@ -264,6 +268,10 @@ class EngineProtocol(asyncio.Protocol):
         stream.lose(partial(CallResetError, reason, code=name, maybe_executed=not refused), abrupt=False)
 
     def windows_opened(self) -> None:
+        """Note that writers are to be woken, once for all that has arrived: a peer may say it thousands of times."""
+        self._windows_opened = True
+
+    def wake_writers(self) -> None:
         """Let those who wait to send look again, and only them: ten thousand may be waiting for answers."""
         for stream in tuple(self.writers):
             stream.wake()

@@ -15,7 +15,7 @@ from multidict import MultiDict
 from supervisor.errors import EncodeError, MessageTooLargeError, ProtocolViolationError, SupervisorError
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.compression import ENCODING_LITERAL, GZIP, pack
-from supervisor.transport.engine.faults import ErrorCode
+from supervisor.transport.engine.faults import ErrorCode, MetadataTooLargeError
 from supervisor.transport.engine.headers import literal
 from supervisor.transport.engine.metadata import encode_literals
 from supervisor.transport.engine.request import RequestHead
@@ -35,6 +35,9 @@ __all__ = ["ReplySide", "refusal"]
 
 _SMALL_REPLY: Final = frames.SMALLEST_FRAME_SIZE
 """Bytes of a reply that overtakes a socket that is full: it ends its call, which frees more than it takes."""
+
+_SHORT_TEXT: Final = 200
+"""Characters of a status's message that every caller takes."""
 
 
 class ReplySide(WaitingStream):
@@ -103,7 +106,9 @@ class ReplySide(WaitingStream):
     async def _initial_literals(self, metadata: Any) -> bytes:
         if self._dispatch is not None:
             (metadata,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
-        return encode_literals(metadata) if metadata else b""
+        extra = encode_literals(metadata) if metadata else b""
+        self.connection.check_header_list(self.wire.head.fields, extra)
+        return extra
 
     def _head(self, extra: bytes = b"") -> bytes:
         """Return the response's headers, to be sent at once."""
@@ -210,11 +215,26 @@ class ReplySide(WaitingStream):
             extra = self._status_literals(status, status_message, status_details)
         if metadata:
             extra += encode_literals(metadata)
+        extra = self._fitting(extra, status, status_message)
         held, self._held = self._held, None
         if held is not None and status is Status.OK:
             await self._send_reply(held, extra)
         else:
             self.send_trailers(extra, ok=status is Status.OK)
+
+    def _fitting(self, extra: bytes, status: Status, message: str | None) -> bytes:
+        """Return `extra`; of a status that is more than the caller takes what matters most.
+
+        Raises:
+            MetadataTooLargeError: the status is OK, and what goes with it matters.
+        """
+        try:
+            self.connection.check_header_list(self.wire.head.fields, extra)
+        except MetadataTooLargeError:
+            if status is Status.OK:
+                raise
+            return self._status_literals(status, message and message[:_SHORT_TEXT], None)
+        return extra
 
     def _status_literals(self, status: Status, message: str | None, details: Any) -> bytes:
         extra = literal(b"grpc-status", b"%d" % status.value)

@@ -31,6 +31,11 @@ _MESSAGES: Final = 4
 """Large messages that may be under way on a stream, as far as the widest window allows."""
 
 
+_SMALL_PART: Final = 1024
+_MOST_CRUMBS: Final = 256
+"""Small parts of a message, one after the other, that are kept as they came."""
+
+
 class Compressed(bytes):
     """A message that is still compressed: it is unpacked when it is read, so that unread ones cost what they weigh."""
 
@@ -73,6 +78,7 @@ class Stream:
     _early = 0  # bytes that were released before their message was read
     _parts: list[bytes | memoryview] | None = None  # of a message that has not arrived in whole
     _parts_size = 0
+    _crumbs = 0  # small parts at the end of them
     _wanted = PREFIX  # bytes of it that have to be there before more can be said
 
     _widened = 0  # bytes that may be under way, where they are more than usual
@@ -109,12 +115,22 @@ class Stream:
                     self._wanted = PREFIX + size  # known without a copy
         self._parts.append(data)
         self._parts_size += len(data)
+        if len(data) < _SMALL_PART:
+            self._join_crumbs()
         if self._parts_size == self._wanted > PREFIX:
             self._complete(self._parts)
         elif self._parts_size >= self._wanted:
             self._assemble(b"".join(self._parts))
         if self.reading:
             self.read_on()
+
+    def _join_crumbs(self) -> None:
+        """Join small parts: a message that comes byte by byte would take forty times its size."""
+        assert self._parts is not None
+        self._crumbs += 1
+        if self._crumbs >= _MOST_CRUMBS:
+            at = max(0, len(self._parts) - _MOST_CRUMBS)
+            self._parts[at:], self._crumbs = [b"".join(self._parts[at:])], 0
 
     def _complete(self, parts: list[bytes | memoryview]) -> None:
         """Join the parts of one message whose size is known; a large one is copied once."""
