@@ -18,6 +18,7 @@ from supervisor.transport.engine.faults import (
     code_name,
 )
 from supervisor.transport.engine.headers import HeaderBlock
+from supervisor.transport.engine.heap import keep_large_blocks
 from supervisor.transport.engine.roles import ClientConnection, ServerConnection
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import MakeError
@@ -35,8 +36,8 @@ _STREAM_BATCH: Final = TURN
 
 _BATCH_BYTES: Final = 65_536
 
-_READ_SIZE: Final = 131_072
-"""Bytes asked for in one read. asyncio asks for 256 KiB, which glibc gives back to the kernel and faults in each time."""
+_SEND_BUFFER: Final = 262_144
+"""Bytes asked of the kernel for what a unix socket holds, which it doubles; by default it holds three messages of 64 KiB."""
 
 _LARGE: Final = 131_072
 """Bytes from which a message is not joined with what goes before it."""
@@ -90,8 +91,9 @@ class EngineProtocol(asyncio.Protocol):
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
             # asyncio sets it only where the socket was made with an explicit protocol number.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(transport, "max_size"):
-            transport.max_size = _READ_SIZE
+        if sock is not None and sock.family == socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        keep_large_blocks()  # asyncio reads into a block of 256 KiB, each time a new one
         self._send = self.transport.write
         self.connection.start()
 
