@@ -369,13 +369,13 @@ def test_message_over_the_limit_is_refused_by_its_prefix() -> None:
 def test_window_opens_when_messages_are_read() -> None:
     """A stream's window is given back for what was read, not for what arrived, and not for each byte."""
     recorder = server(stream_window=1000)
-    recorder.connection.receive(OPEN + data_frame(message(b"x" * 45)) * 20)
+    recorder.connection.receive(OPEN + data_frame(message(b"x" * 20)) * 40)
     stream, before = recorder.opened[1], recorder.written
     assert stream.room == 0
-    for _ in range(4):
-        stream.release(50)
+    for _ in range(9):
+        stream.release(25)
     assert recorder.written == before
-    stream.release(50)
+    stream.release(25)
     assert recorder.written == before + window_update(1, 250)
     assert stream.room == 250
 
@@ -393,15 +393,15 @@ def test_message_longer_than_the_window_arrives() -> None:
         body = body[len(piece) :]
     assert list(stream.messages) == [b"x" * 10_000]
     stream.release(10_005)
-    assert stream.room <= 16 * 10_005
+    assert stream.room <= 32 * 10_005
 
 
 def test_window_grows_with_the_messages_that_are_read() -> None:
-    """Sixteen of them may be under way, but no less than the settled window and no more than the largest."""
+    """Thirty-two of them may be under way, but no less than the settled window and no more than the largest."""
     recorder = server(stream_window=1000, settled_window=1000, largest_window=9000)
     recorder.connection.receive(OPEN)
     stream = recorder.opened[1]
-    for size, window in [(45, 1000), (95, 1600), (45, 1600), (495, 8000), (900, 9000), (2000, 9000)]:
+    for size, window in [(25, 1000), (45, 1600), (25, 1600), (245, 8000), (900, 9000), (2000, 9000)]:
         recorder.connection.receive(data_frame(message(b"x" * size)))
         stream.release(size + 5)
         assert stream.room + stream._unreported == window
@@ -414,7 +414,7 @@ def test_window_of_small_messages_settles_below_the_first() -> None:
     recorder.connection.receive(OPEN)
     stream, sent = recorder.opened[1], 0
     while sent < 50_000:
-        size = min(stream.room, 50)
+        size = min(stream.room, 30)
         recorder.connection.receive(data_frame(message(b"x" * (size - 5))))
         stream.release(size)
         sent += size

@@ -7,9 +7,10 @@ import socket
 from collections.abc import Callable
 from copy import copy
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from supervisor.errors import CallResetError, ConnectionLostError, ProtocolViolationError
+from supervisor.transport.codec import Pieces
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.faults import (
     ErrorCode,
@@ -36,8 +37,9 @@ _STREAM_BATCH: Final = TURN
 
 _BATCH_BYTES: Final = 65_536
 
-_SEND_BUFFER: Final = 262_144
-"""Bytes asked of the kernel for what a unix socket holds, which it doubles; by default it holds three messages of 64 KiB."""
+_SEND_BUFFER: Final = 524_288
+"""Bytes asked of the kernel for what a unix socket holds; it gives what it may and doubles that. A sender that filled it is
+woken when three quarters are free: what is left then has to keep the receiver busy until the sender runs."""
 
 _LARGE: Final = 131_072
 """Bytes from which a message is not joined with what goes before it."""
@@ -80,7 +82,7 @@ class EngineProtocol(asyncio.Protocol):
         self._held = False
         self._settings_heard = False
         self._going_away = False
-        self._send: Callable[[bytes], None] = _drop
+        self._send: Callable[[Any], None] = _drop
 
     # --- the socket's callbacks --------------------------------------------------------------------------------------
 
@@ -159,17 +161,26 @@ class EngineProtocol(asyncio.Protocol):
             self._flush_scheduled = True
             self.loop.call_soon(self._flush_later)
 
-    def write_message(self, head: bytes, body: bytes | memoryview) -> None:
-        """Write a message of a stream, with what goes before it; a large one is not copied for that."""
+    def write_message(self, head: bytes, body: bytes | memoryview | Pieces, tail: bytes = b"") -> None:
+        """Write a message with what goes before and behind it; what is large of it is not copied for that."""
         if len(body) < _SMALL:
-            self._join(head + body, _STREAM_BATCH)  # the next one is probably on its way
+            # The next one is probably on its way.
+            self._join(head + body + tail, _STREAM_BATCH)  # type: ignore[operator] # pieces are larger
             return
         self.flush()
+        parts = body.parts if type(body) is Pieces else (body,)
         if len(body) < _LARGE:
-            self._send(head + body)
-        else:
-            self._send(head)  # a system call of its own costs less than a copy
-            self._send(body)  # type: ignore[arg-type] # a transport takes views
+            self._send(b"".join((head, *parts, tail)))
+            return
+        for part in parts:
+            if len(part) < _LARGE:
+                head += part  # type: ignore[operator] # that of a view is not small
+            else:
+                self._send(head)  # a system call of its own costs less than a copy
+                self._send(part)
+                head = b""
+        if head or tail:
+            self._send(head + tail)
 
     def flush(self) -> None:
         """Write what waits."""
@@ -201,7 +212,7 @@ class EngineProtocol(asyncio.Protocol):
         return backlog <= limit
 
     async def send_data(
-        self, stream: WaitingStream, head: bytes, message: bytes, *, compressed: int, end: bool
+        self, stream: WaitingStream, head: bytes, message: bytes | Pieces, *, compressed: int, end: bool
     ) -> None:
         """Write a message in as many frames as the windows and the socket ask for; `head` goes before it.
 
@@ -214,7 +225,7 @@ class EngineProtocol(asyncio.Protocol):
         if head:
             self.write(head)
         prefix = frames.MESSAGE_PREFIX.pack(compressed, len(message))
-        view = memoryview(message)
+        view = memoryview(bytes(message))
         while prefix or view:
             await self.wait_to_send(stream)
             if stream.over():
@@ -344,5 +355,5 @@ class EngineProtocol(asyncio.Protocol):
             self.connection.go_away()
 
 
-def _drop(_: bytes) -> None:
+def _drop(_: Any) -> None:
     """Write nothing: the connection is not open."""

@@ -27,7 +27,7 @@ PREFIX: Final = 5
 """Bytes before each message: compressed or not, then the length."""
 
 
-_MESSAGES: Final = 16
+_MESSAGES: Final = 32
 """Messages that may be under way on a stream, as far as the windows allow."""
 
 
