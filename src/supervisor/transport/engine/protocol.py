@@ -37,7 +37,7 @@ _STREAM_BATCH: Final = TURN
 
 _BATCH_BYTES: Final = 65_536
 
-_SEND_BUFFER: Final = 524_288
+_SEND_BUFFER: Final = 1 << 20
 """Bytes asked of the kernel for what a unix socket holds; it gives what it may and doubles that. A sender that filled it is
 woken when three quarters are free: what is left then has to keep the receiver busy until the sender runs."""
 
