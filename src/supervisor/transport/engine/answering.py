@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from grpclib.const import Status
 from grpclib.metadata import encode_grpc_message
 
+from supervisor.transport.codec import MessageCodec, Pieces
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.compression import ACCEPTED
 from supervisor.transport.engine.faults import ErrorCode
@@ -46,6 +48,10 @@ class ServerProtocol(EngineProtocol):
         self.service = service
         self.under_way = under_way
         self.listeners = service.dispatch._listeners  # noqa: SLF001 - grpclib's
+        codec = service.codec
+        self.encode: Callable[[Any, Any], bytes | Pieces] = (
+            codec.encode_pieces if isinstance(codec, MessageCodec) else codec.encode
+        )
         self._subtype = service.codec.__content_subtype__.encode("ascii")
         self.head = Repeated(_HEAD)
         self.head_only = Repeated((*_HEAD, _OK))

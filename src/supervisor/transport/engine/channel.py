@@ -15,7 +15,7 @@ from multidict import MultiDict
 from supervisor.errors import DecodeError, EncodeError, ProtocolViolationError, SupervisorError
 from supervisor.spec import Limits
 from supervisor.transport.channel import Channel
-from supervisor.transport.codec import MessageCodec
+from supervisor.transport.codec import MessageCodec, Pieces
 from supervisor.transport.engine.call import Call
 from supervisor.transport.engine.calling import ClientProtocol
 from supervisor.transport.engine.compression import ACCEPTED
@@ -39,7 +39,7 @@ class EngineChannel(Channel):
         limits: the bounds that it keeps.
         wire: the connection's asyncio side.
         codec: how messages become bytes.
-        encode: returns a request message's bytes; raises EncodeError or MessageTooLargeError.
+        encode: returns a request message's bytes, of a large one perhaps in pieces; raises EncodeError or MessageTooLargeError.
         decode: returns the response message of its type that bytes hold; raises DecodeError.
         subtype: the codec's name, as in `application/grpc+subtype`.
     """
@@ -61,7 +61,7 @@ class EngineChannel(Channel):
         self.lost = asyncio.Event()
         own = MessageCodec(max_size=limits.message_size)
         self.codec = self._codec = codec or own
-        self.encode: Callable[[Any, Any], bytes] = own.encode if codec is None else self._encode
+        self.encode: Callable[[Any, Any], bytes | Pieces] = own.encode_pieces if codec is None else self._encode
         self.decode: Callable[[bytes, Any], Any] = own.decode if codec is None else self._decode
         self.subtype: bytes = self.codec.__content_subtype__.encode("ascii")
         self.__dispatch__ = _DispatchChannelEvents()

@@ -11,6 +11,7 @@ from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline, _Metadata
 
 from supervisor.errors import DecodeError, MessageTooLargeError, ProtocolViolationError, SupervisorError
+from supervisor.transport.codec import Pieces
 from supervisor.transport.engine.compression import UnknownEncodingError, unpack
 from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import decode_metadata
@@ -235,7 +236,7 @@ class ServedCall(ReplySide):
         except SupervisorError as problem:
             self._give_up(problem)
 
-    async def _reply(self, data: bytes) -> None:
+    async def _reply(self, data: bytes | Pieces) -> None:
         try:
             await self._send_reply(data, b"")
         except SupervisorError as problem:
