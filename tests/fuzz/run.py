@@ -7,6 +7,7 @@ the file's name behind it runs it again.
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "kit"))
@@ -23,10 +24,13 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"usage: run.py TARGET [options]; the targets are {', '.join(TARGETS)}")
     name = sys.argv.pop(1)
-    for seed in SEEDS.get(name, ()):
-        TARGETS[name](seed)
-    atheris.Setup(sys.argv, TARGETS[name])
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory() as folder:
+        for number, seed in enumerate(SEEDS.get(name, ())):
+            (Path(folder) / str(number)).write_bytes(seed)
+        # What is new goes into the first folder, what there was is looked for in all of them.
+        given = any(not argument.startswith("-") for argument in sys.argv[1:])
+        atheris.Setup([*sys.argv, *(() if given else (tempfile.mkdtemp(prefix="fuzz-"),)), folder], TARGETS[name])
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":
