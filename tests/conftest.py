@@ -125,6 +125,16 @@ def no_orphan_left() -> Iterator[None]:
 
 
 @pytest.fixture
+async def children_reaped() -> AsyncIterator[None]:
+    """Keep the loop running in the end until it has reaped the children that a host of the test has let go of."""
+    before = set(children())
+    yield
+    async with asyncio.timeout(20):
+        while set(children()) - before:
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
 async def no_task_left() -> AsyncIterator[None]:
     """Fail a test that leaves a task behind, or whose loop was told of an exception that nobody handled."""
     told: list[str] = []

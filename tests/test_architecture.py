@@ -15,13 +15,14 @@ PACKAGE = SOURCE / "supervisor"
 FLOORS = {
     0: {
         "errors", "outcome", "lifecycle", "policy", "records", "address", "spec", "events", "interface", "handshake",
-        "log_lines", "tls",
+        "log_lines", "tls", "reattach", "manifest", "trust",
     },
     1: {"abc"},
     2: {"_proto", "transport", "runners", "observe", "config"},
     3: {"services"},
     4: {"host", "sdk"},
-    5: {"__main__", "testing", "contrib"},
+    5: {"codegen", "testing", "contrib"},
+    6: {"__main__"},
 }  # fmt: skip
 """Floor → the modules and packages directly below `supervisor` that are on it."""
 

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from supervisor.config import config_schema, load_config, parse_config
 from supervisor.errors import ConfigurationError
 from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy, Strategy
-from supervisor.spec import HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, SupervisorSpec, WhileRestarting
+from supervisor.spec import (
+    HealthProbe,
+    Limits,
+    MagicCookie,
+    PluginSpec,
+    Stdin,
+    StopPolicy,
+    SupervisorSpec,
+    WhileRestarting,
+)
 from supervisor.tls import TlsFiles
 
 EVERYTHING = """
@@ -130,6 +139,55 @@ def test_everything_that_can_be_said() -> None:
         (1, 2),
         None,
     )
+
+
+def test_a_plugin_at_the_terminal_and_one_that_survives() -> None:
+    """What binds a plugin to its host, or does not; and words that are neither."""
+    assert parse_plugin("").stdin is Stdin.LIFELINE
+    assert parse_plugin('stdin = "inherit"').stdin is Stdin.INHERIT
+    assert parse_plugin("survive_host = true").survive_host
+    assert refuse('[plugins.p]\ncommand = ["p"]\nstdin = "null"').key == "stdin"
+    assert "auto_mtls" in str(refuse('[plugins.p]\ncommand = ["p"]\nsurvive_host = true\nauto_mtls = true'))
+
+
+def test_pins_and_places_are_those_of_the_file() -> None:
+    """A pin names a part of the command as the file writes it; the places start in the file's folder."""
+    spec = parse_plugin(f'sha256 = "{"A" * 64}"\nplugin_dir = "plugins"\nports = [10000, 25000]\nsocket_group = "app"')
+    assert dict(spec.pins) == {"p": "a" * 64}
+    assert (spec.plugin_dir, spec.ports, spec.socket_group) == ("/etc/app/plugins", (10000, 25000), "app")
+    assert spec.verifies_owner
+
+    text = '[plugins.p]\ncommand = ["{python}", "./plugin.py"]\nverify_owner = false\n[plugins.p.sha256]\n'
+    (spec,) = parse(f'{text}"{{python}}" = "{"a" * 64}"\n"./plugin.py" = "{"b" * 64}"').plugins
+    assert dict(spec.pins) == {"/usr/bin/python": "a" * 64, "./plugin.py": "b" * 64}
+    assert not spec.verifies_owner
+
+    twice = f'[plugins.p]\ncommand = ["./tool", "./tool"]\nsha256 = {{ "./tool" = "{"c" * 64}" }}'
+    (spec,) = parse(twice).plugins
+    assert dict(spec.pins) == {"/etc/app/tool": "c" * 64, "./tool": "c" * 64}
+
+
+def test_programs_may_lie_beside_the_files_folder() -> None:
+    """A `..` that leads to `plugin_dir` climbs out of nothing."""
+    (spec,) = parse('[plugins.p]\ncommand = ["../plugins/kv"]\nplugin_dir = "../plugins"').plugins
+    assert (spec.plugin_dir, spec.command) == ("/etc/app/../plugins", ("/etc/app/../plugins/kv",))
+
+
+def test_pair_of_another_type_is_described() -> None:
+    """As the list that it is in the file."""
+    with pytest.raises(ConfigurationError, match="expected a list of 2: an integer, an integer"):
+        parse_plugin("ports = 7")
+
+
+def test_more_plugins_may_be_discovered() -> None:
+    """The pattern starts in the file's folder, whatever that is called; what is found has the defaults."""
+    text = '[supervisor]\ndiscover = "plugins/*"\ndiscover_entry_points = true\n[defaults]\nlog_level = "debug"'
+    discovery = parse(text, path="/etc/app [1]/plugins.toml").discovery
+
+    assert discovery is not None
+    assert (discovery.pattern, discovery.entry_points) == ("/etc/app [[]1]/plugins/*", True)
+    assert (discovery.template.log_level, discovery.template.cwd) == ("debug", "/etc/app [1]")
+    assert parse("").discovery is None
 
 
 def test_what_is_not_said_is_the_default_of_the_specification() -> None:

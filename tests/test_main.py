@@ -21,6 +21,16 @@ def test_check_lists_the_plugins(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"{file}: 1 plugin, one_for_one\n  store: store 'a b' (permanent, provides kv)\n"
 
 
+def test_check_says_where_more_plugins_are_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It runs none of them."""
+    file = tmp_path / "plugins.toml"
+    file.write_text('[supervisor]\ndiscover = "plugins/*"\ndiscover_entry_points = true')
+
+    assert main(["check", str(file)]) == 0
+
+    assert capsys.readouterr().out.splitlines()[1:] == [f"  and what is found: {tmp_path}/plugins/*, entry points"]
+
+
 def test_check_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A mistake is one line on stderr and exit status 1."""
     file = tmp_path / "plugins.toml"

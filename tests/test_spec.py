@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from supervisor.errors import ConfigurationError
 from supervisor.spec import HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, SupervisorSpec
+from supervisor.tls import TlsFiles
 
 
 def plugin(name: str = "store", **changes: Any) -> PluginSpec:
@@ -100,6 +101,14 @@ def test_no_name_leaves_its_directory(name: str) -> None:
         ({"call_timeout": 0}, "call_timeout must be positive, got 0"),
         ({"idempotent": frozenset({"kv.Kv/Get"})}, "'kv.Kv/Get' is not a route"),
         ({"idempotent": frozenset({"/kv.Kv/Get\n"})}, "is not a route"),
+        ({"sha256": ""}, "sha256 '' is not a SHA-256 digest; write the 64 hexadecimal digits"),
+        ({"sha256": "abc"}, "sha256 'abc' is not a SHA-256 digest; write the 64 hexadecimal digits"),
+        ({"sha256": {"plugin.py": "0" * 64}}, "sha256 pins 'plugin.py', which is no part of the command"),
+        ({"command": ["../x"], "plugin_dir": "p"}, "command '../x' climbs out of plugin_dir"),
+        ({"socket_group": ""}, "socket_group '' is no group"),
+        ({"ports": (2, 1)}, "ports [2, 1] are not the first and the last of a range"),
+        ({"ports": (1, 2, 3)}, "are not the first and the last"),
+        ({"ports": (1, 65536)}, "are not the first and the last"),
     ],
 )
 def test_what_cannot_work_is_refused(changes: dict[str, Any], said: str) -> None:
@@ -150,3 +159,23 @@ def test_two_plugins_of_one_name_are_refused() -> None:
     """The name is how a plugin is addressed."""
     with pytest.raises(ConfigurationError, match="two plugins are named a, b"):
         SupervisorSpec(plugins=tuple(plugin(name) for name in "abcab"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"stdin": "inherit"}, {"auto_mtls": True}, {"multiplex": True}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_what_ends_with_the_host_cannot_survive_it(settings: dict[str, Any]) -> None:
+    """A terminal, keys in the host's memory, the one connection: each is refused by name."""
+    with pytest.raises(ConfigurationError, match=next(iter(settings))) as caught:
+        plugin(survive_host=True, **settings)
+
+    assert caught.value.plugin == "store"
+
+
+def test_certificates_in_files_survive() -> None:
+    """The next host reads them again; `auto_mtls` means nothing beside them."""
+    tls = TlsFiles(certificate="c", key="k", authority="a")
+
+    assert plugin(survive_host=True, auto_mtls=True, tls=tls).survive_host

@@ -1,7 +1,9 @@
 """The plugin, as its author would write it."""
 
-from benchmarks.contract import Kv
+import sys
+
+from benchmarks.contract import Kv, Load
 from supervisor.sdk import serve
 
 if __name__ == "__main__":
-    serve(Kv())
+    serve(Kv(), Load(), event_loop="uvloop" if sys.argv[1:] == ["uvloop"] else "asyncio")

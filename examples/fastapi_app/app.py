@@ -26,7 +26,7 @@ app = FastAPI(lifespan=supervisor.lifespan)
 
 
 @app.exception_handler(PluginUnavailableError)
-async def unavailable(request: Request, error: PluginUnavailableError) -> Response:  # noqa: ARG001
+async def unavailable(request: Request, error: PluginUnavailableError) -> Response:
     """A plugin that is away for longer than a call may wait is not the client's fault."""
     return Response(str(error), status_code=503, headers={"Retry-After": "1"})
 

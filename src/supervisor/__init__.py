@@ -22,6 +22,7 @@ if os.path.exists(os.path.join(os.path.dirname(__file__), "supervisord.py")):  #
 if TYPE_CHECKING:
     from supervisor.errors import (
         BrokerError,
+        ChecksumError,
         ConfigurationError,
         ConnectionLostError,
         DeadlineExceededError,
@@ -34,20 +35,25 @@ if TYPE_CHECKING:
         PluginNotFoundError,
         PluginStoppedError,
         PluginUnavailableError,
+        ReattachError,
         SupervisorError,
         TransportError,
         VersionMismatchError,
     )
     from supervisor.host.caller import Caller, current_caller
+    from supervisor.host.discovery import discover
+    from supervisor.host.output import Stdio
     from supervisor.host.plugin import Plugin
     from supervisor.host.supervisor import Supervisor
     from supervisor.interface import Interface
     from supervisor.lifecycle import State
+    from supervisor.manifest import Manifest
     from supervisor.outcome import ExitReport
     from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy, Strategy
+    from supervisor.reattach import ReattachToken
     from supervisor.records import Level, LogRecord
     from supervisor.services.byte_streams import ByteReader, ByteSink, ByteSource, ByteWriter
-    from supervisor.spec import HealthProbe, Limits, PluginSpec, StopPolicy
+    from supervisor.spec import Discovery, HealthProbe, Limits, PluginSpec, StopPolicy
 
 _HOME_OF: Final = {
     "Backoff": "supervisor.policy",
@@ -57,9 +63,11 @@ _HOME_OF: Final = {
     "ByteSource": "supervisor.services.byte_streams",
     "ByteWriter": "supervisor.services.byte_streams",
     "Caller": "supervisor.host.caller",
+    "ChecksumError": "supervisor.errors",
     "ConfigurationError": "supervisor.errors",
     "ConnectionLostError": "supervisor.errors",
     "DeadlineExceededError": "supervisor.errors",
+    "Discovery": "supervisor.spec",
     "ExitReport": "supervisor.outcome",
     "HandshakeError": "supervisor.errors",
     "HealthProbe": "supervisor.spec",
@@ -68,6 +76,7 @@ _HOME_OF: Final = {
     "Level": "supervisor.records",
     "Limits": "supervisor.spec",
     "LogRecord": "supervisor.records",
+    "Manifest": "supervisor.manifest",
     "MessageTooLargeError": "supervisor.errors",
     "Plugin": "supervisor.host.plugin",
     "PluginCrashedError": "supervisor.errors",
@@ -77,10 +86,13 @@ _HOME_OF: Final = {
     "PluginSpec": "supervisor.spec",
     "PluginStoppedError": "supervisor.errors",
     "PluginUnavailableError": "supervisor.errors",
+    "ReattachError": "supervisor.errors",
+    "ReattachToken": "supervisor.reattach",
     "Restart": "supervisor.policy",
     "RestartIntensity": "supervisor.policy",
     "RestartPolicy": "supervisor.policy",
     "State": "supervisor.lifecycle",
+    "Stdio": "supervisor.host.output",
     "StopPolicy": "supervisor.spec",
     "Strategy": "supervisor.policy",
     "Supervisor": "supervisor.host.supervisor",
@@ -88,6 +100,7 @@ _HOME_OF: Final = {
     "TransportError": "supervisor.errors",
     "VersionMismatchError": "supervisor.errors",
     "current_caller": "supervisor.host.caller",
+    "discover": "supervisor.host.discovery",
 }
 
 __all__ = [
@@ -98,9 +111,11 @@ __all__ = [
     "ByteSource",
     "ByteWriter",
     "Caller",
+    "ChecksumError",
     "ConfigurationError",
     "ConnectionLostError",
     "DeadlineExceededError",
+    "Discovery",
     "ExitReport",
     "HandshakeError",
     "HealthProbe",
@@ -109,6 +124,7 @@ __all__ = [
     "Level",
     "Limits",
     "LogRecord",
+    "Manifest",
     "MessageTooLargeError",
     "Plugin",
     "PluginCrashedError",
@@ -118,10 +134,13 @@ __all__ = [
     "PluginSpec",
     "PluginStoppedError",
     "PluginUnavailableError",
+    "ReattachError",
+    "ReattachToken",
     "Restart",
     "RestartIntensity",
     "RestartPolicy",
     "State",
+    "Stdio",
     "StopPolicy",
     "Strategy",
     "Supervisor",
@@ -129,6 +148,7 @@ __all__ = [
     "TransportError",
     "VersionMismatchError",
     "current_caller",
+    "discover",
 ]
 
 

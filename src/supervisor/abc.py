@@ -1,22 +1,33 @@
 """The ports: what the supervisor needs of a runner, a process and an observer, and nothing more.
 
-They are cut by who can honour them: a process that an earlier host started has no pipes left to read, so `Process` and
-`LaunchedProcess` are two.
+They are cut by who can honour them: a process that an earlier host started may have no pipes left to read, so
+`LaunchedProcess` and `AttachedProcess` are two, and a runner need not be able to attach to anything.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from supervisor.address import Address
 from supervisor.events import Event
 from supervisor.outcome import ExitStatus
-from supervisor.records import LogRecord
+from supervisor.reattach import ProcessIdentity, ReattachToken
+from supervisor.records import LogRecord, LogSource
 from supervisor.spec import PluginSpec
 
-__all__ = ["ByteSource", "LaunchedProcess", "Observer", "Process", "Runner"]
+__all__ = [
+    "AttachedProcess",
+    "AttachingRunner",
+    "ByteSource",
+    "LaunchedProcess",
+    "Observer",
+    "Process",
+    "Runner",
+    "SurvivingProcess",
+    "Writer",
+]
 
 
 class ByteSource(Protocol):
@@ -63,6 +74,37 @@ class Process(Protocol):
         """Whether the kernel's out-of-memory killer has taken a process of the plugin's memory cgroup since launch."""
         ...
 
+    def check_address(self, address: Address) -> Address:
+        """Return the address to connect to, as seen from the host: go-plugin's PluginToHost, and what may be said of it.
+
+        Asked for the address in the handshake, and for those of services that the plugin offers.
+
+        Raises:
+            HandshakeError: the address is not one that this process may announce (outside its runtime directory,
+                a symbolic link, somebody else's socket).
+        """
+        ...
+
+    def new_address(self) -> Address:
+        """Return an address that is free, where a service of the host's can listen and other users cannot connect."""
+        ...
+
+    def host_to_plugin(self, address: Address) -> Address:
+        """Return an address where the host listens by now, as seen from this process: go-plugin's HostToPlugin.
+
+        Raises:
+            OSError: this process cannot be let in there.
+        """
+        ...
+
+    def check_peer(self, connection: socket.socket) -> None:
+        """Make sure that a connected socket's other end belongs to this process.
+
+        Raises:
+            HandshakeError: somebody else listens there.
+        """
+        ...
+
     def close(self) -> None:
         """Release descriptors and the runtime directory; kills what still runs. Synchronous and idempotent."""
         ...
@@ -81,25 +123,33 @@ class LaunchedProcess(Process, Protocol):
         """Its standard error."""
         ...
 
-    def check_address(self, address: Address) -> Address:
-        """Return the address to connect to, as seen from the host.
 
-        Raises:
-            HandshakeError: the address is not one that this process may announce (outside its runtime directory,
-                a symbolic link, somebody else's socket).
-        """
+@runtime_checkable
+class SurvivingProcess(Process, Protocol):
+    """A process that another host can take over."""
+
+    def identity(self) -> ProcessIdentity:
+        """Return what tells it from every other process."""
         ...
 
-    def new_address(self) -> Address:
-        """Return an address that is free, at which this process can reach the host and other users cannot."""
+    def detach(self) -> None:
+        """Let go of it: from now on nothing here signals it, waits for it or removes its directory. Idempotent."""
         ...
 
-    def check_peer(self, connection: socket.socket) -> None:
-        """Make sure that a connected socket's other end belongs to this process.
 
-        Raises:
-            HandshakeError: somebody else listens there.
-        """
+class AttachedProcess(SurvivingProcess, Protocol):
+    """A process that this host did not start. Its exit status may be unknown.
+
+    Until it is confirmed, signals and kills do nothing, and `close` lets go of it as `detach` does.
+    """
+
+    @property
+    def pipes(self) -> Mapping[LogSource, ByteSource]:
+        """What is left of its standard output and standard error; empty when nobody has kept them."""
+        ...
+
+    def confirm(self) -> None:
+        """Take it over for good: it is the one that was meant, and from now on this host's to end."""
         ...
 
 
@@ -125,6 +175,19 @@ class Runner(Protocol):
         ...
 
 
+@runtime_checkable
+class AttachingRunner(Runner, Protocol):
+    """A runner that can take over what it did not start."""
+
+    async def attach(self, spec: PluginSpec, token: ReattachToken) -> AttachedProcess:
+        """Find the process that a token names, and prove that it is the very one. Signals nothing.
+
+        Raises:
+            ReattachError: it is gone, is another one, or is not to be had.
+        """
+        ...
+
+
 class Observer(Protocol):
     """Who is told. A call that raises loses the observer, never the event."""
 
@@ -134,4 +197,12 @@ class Observer(Protocol):
 
     def on_record(self, plugin: str, generation: int, pid: int, record: LogRecord) -> None:
         """Take a plugin's log record; must not block."""
+        ...
+
+
+class Writer(Protocol):
+    """Who takes what a plugin prints: an open binary file, or anything of this shape."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take `data`; may block. What an `int` leaves over is written again. `flush()` is called after it, if there is one."""
         ...

@@ -16,6 +16,7 @@ __all__ = [
     "BrokerError",
     "CallResetError",
     "CertificateError",
+    "ChecksumError",
     "ConfigurationError",
     "ConnectError",
     "ConnectionLostError",
@@ -34,6 +35,7 @@ __all__ = [
     "PluginStoppedError",
     "PluginUnavailableError",
     "ProtocolViolationError",
+    "ReattachError",
     "RestartIntensityExceededError",
     "SupervisorError",
     "TransportError",
@@ -109,6 +111,31 @@ class LaunchError(SupervisorError):
         super().__init__(message, plugin=plugin, phase="launch", hint=hint)
         self.errno = errno
         self.report = report
+
+
+class ChecksumError(LaunchError):
+    """A file is not the one that `sha256` pins; nothing of it was executed.
+
+    Attributes:
+        path: the file.
+        expected: the digest that was pinned, in hexadecimal.
+        actual: the digest of what is there.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str = "",
+        expected: str = "",
+        actual: str = "",
+        plugin: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin, hint=hint)
+        self.path = path
+        self.expected = expected
+        self.actual = actual
 
 
 class HandshakeError(SupervisorError):
@@ -341,6 +368,18 @@ class PluginStoppedError(PluginUnavailableError):
 
 class PluginFailedError(PluginUnavailableError):
     """The supervisor gave up on the plugin; `restart()` tries again."""
+
+
+class ReattachError(SupervisorError):
+    """A running plugin could not be taken over, or cannot be handed on. Nothing was signalled.
+
+    Attributes:
+        gone: whether its process is certain to have ended, so that starting another doubles nothing.
+    """
+
+    def __init__(self, message: str, *, gone: bool = False, plugin: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, plugin=plugin, phase="reattach", hint=hint)
+        self.gone = gone
 
 
 class RestartIntensityExceededError(SupervisorError):

@@ -14,6 +14,7 @@ from supervisor.records import LogSource
 __all__ = [
     "Event",
     "HandshakeDone",
+    "InstanceAttached",
     "InstanceExited",
     "InstanceLaunched",
     "LogsDropped",
@@ -52,6 +53,13 @@ class StateChanged(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceLaunched(Event):
     """A process was started."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceAttached(Event):
+    """A process was found that is to be taken over."""
 
     pid: int
 

@@ -57,7 +57,9 @@ class ExitReason(enum.StrEnum):
     CONNECT = "connect"
     LIVENESS = "liveness"
     PROTOCOL = "protocol"
+    REATTACH = "reattach"
     STOPPED = "stopped"
+    DETACHED = "detached"
     UNKILLABLE = "unkillable"
 
 
@@ -66,7 +68,7 @@ class ExitReport:
     """The end of one instance, as `plugin.last_exit` and the exit event carry it.
 
     Attributes:
-        reason: why it ended; `STOPPED` is the only one that never counts as a failure.
+        reason: why it ended; `STOPPED` and `DETACHED`, after which the process may well live on, never count as failures.
         status: what the kernel said; unknown when no process was started.
         generation: which life of the plugin ended.
         pid: its process id, None when no process was started.
@@ -89,8 +91,9 @@ class ExitReport:
 
     @property
     def failed(self) -> bool:
-        """Whether the end counts as a failure: anything but a stop that was asked for or exit code 0."""
-        return not (self.reason is ExitReason.STOPPED or (self.reason is ExitReason.EXITED and self.status.clean))
+        """Whether the end counts as a failure: anything but a stop or a parting that was asked for, or exit code 0."""
+        asked_for = self.reason in {ExitReason.STOPPED, ExitReason.DETACHED}
+        return not (asked_for or (self.reason is ExitReason.EXITED and self.status.clean))
 
     def __str__(self) -> str:
         """Say it in one line: `generation 3 (pid 4711) ended after 12.3 s: liveness, killed by SIGABRT`."""

@@ -10,19 +10,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 from supervisor.errors import ConfigurationError
+from supervisor.manifest import Manifest
 from supervisor.policy import RestartPolicy, Strategy
 from supervisor.records import Level
 from supervisor.tls import TlsContexts, TlsFiles
+from supervisor.trust import read_pins
 
 __all__ = [
+    "Discovery",
     "Engine",
     "HealthProbe",
     "Limits",
     "MagicCookie",
     "PluginSpec",
+    "Stdin",
     "StopPolicy",
     "SupervisorSpec",
     "WhileRestarting",
@@ -136,6 +140,15 @@ class Limits:
             _require(getattr(self, name) > 0, f"limit {name} must be positive")
 
 
+class Stdin(enum.StrEnum):
+    """What a plugin finds on its standard input."""
+
+    LIFELINE = "lifeline"
+    """Nothing, until it ends with the host."""
+    INHERIT = "inherit"
+    """What the host has, and the host's terminal with it."""
+
+
 class WhileRestarting(enum.StrEnum):
     """What a call does that finds the plugin restarting."""
 
@@ -160,7 +173,7 @@ class PluginSpec:
         health: its liveness probe; None relies on the process alone.
         stop: how it is stopped.
         limits: what it may cost the host.
-        start_timeout: from launch to ready, all included.
+        start_timeout: from the launched process to ready. Copying a file that `sha256` pins comes before it.
         connect_timeout: for its socket to accept a connection and speak HTTP/2.
         ready_timeout: how long a call without a shorter deadline of its own waits for a plugin that is restarting.
         call_timeout: the deadline of a call that names none; None means no deadline.
@@ -173,6 +186,19 @@ class PluginSpec:
         tls: speak TLS with certificates of the application's; wins over `auto_mtls`.
         insecure: accept a plugin that listens on TCP without TLS, where every user of the machine can connect.
         multiplex: carry all its connections on one, as go-plugin's GRPCBrokerMultiplex does. The plugin must know it.
+        stdin: what it reads. With `inherit` it shares the host's terminal, session and process group: it can ask for a
+            password and run `ssh`, Ctrl-C reaches it too, and signals reach it alone and not what it started.
+        survive_host: it lives on when the host is gone, however that went, until a host that has its reattach token
+            stops it. Stopping it and leaving the supervisor end it all the same; `Plugin.detach` does not.
+        sha256: digests of what is executed, in hexadecimal: a text pins the program, a table those parts of `command`
+            that it names (`{"plugin.py": "…"}`). What runs is a sealed copy of what was checked. Linux only.
+        verify_owner: refuse a program, and files that `sha256` names, that others could write or replace: each of them
+            and every folder above must belong to root or the host's user and be writable to nobody else, but for
+            folders with the sticky bit. When None, it is on if `sha256` or `plugin_dir` is given.
+        plugin_dir: where the program must lie, links resolved; a bare name is looked up there and not on the PATH.
+        socket_group: a group, by name or number, that may connect to its sockets too (PLUGIN_UNIX_SOCKET_GROUP).
+        ports: the first and last TCP port that it may listen on; its own choice when None.
+        manifest: what it said of itself when it was discovered.
         engine: what speaks HTTP/2 on the main connection.
     """
 
@@ -200,6 +226,14 @@ class PluginSpec:
     tls: TlsFiles | TlsContexts | None = None
     insecure: bool = False
     multiplex: bool = False
+    stdin: Stdin = Stdin.LIFELINE
+    survive_host: bool = False
+    sha256: str | Mapping[str, str] | None = None
+    verify_owner: bool | None = None
+    plugin_dir: str | None = None
+    socket_group: str | None = None
+    ports: tuple[int, int] | None = None
+    manifest: Manifest | None = None
     engine: Engine = "lean"
 
     def __post_init__(self) -> None:
@@ -220,6 +254,8 @@ class PluginSpec:
         object.__setattr__(
             self, "while_restarting", _member(WhileRestarting, self.while_restarting, "while_restarting")
         )
+        object.__setattr__(self, "stdin", _member(Stdin, self.stdin, "stdin"))
+        self._check_survival()
         _require(
             Level.from_name(self.log_level) is not None,
             f"{self.log_level!r} is not a log level",
@@ -233,8 +269,12 @@ class PluginSpec:
             hint=f"use one of {', '.join(get_args(Engine))}",
         )
         _require(bool(self.command) and bool(self.command[0]), "command is empty", plugin=name)
-        for text in (*self.command, *self.env.keys(), *self.env.values(), self.cwd or ""):
+        for text in (*self.command, *self.env.keys(), *self.env.values(), self.cwd or "", self.plugin_dir or ""):
             _require("\0" not in text, f"NUL in {text!r}", plugin=name, hint="remove it from command, cwd or env")
+        object.__setattr__(
+            self, "sha256", read_pins({} if self.sha256 is None else self.sha256, self.command, plugin=name)
+        )
+        self._check_places()
         for key in self.env:
             _require(bool(key) and "=" not in key, f"{key!r} is not an environment variable's name", plugin=name)
         _require(
@@ -263,13 +303,94 @@ class PluginSpec:
                 hint="write it as '/package.Service/Method'",
             )
 
+    @property
+    def pins(self) -> Mapping[str, str]:
+        """Digests in lower case, by the parts of the command that they pin."""
+        return cast("Mapping[str, str]", self.sha256)
+
+    @property
+    def verifies_owner(self) -> bool:
+        """Whether it is checked who could have written what is executed."""
+        return bool(self.pins or self.plugin_dir) if self.verify_owner is None else self.verify_owner
+
+    def _check_places(self) -> None:
+        """Refuse a program outside of its directory, and ports and groups that there cannot be."""
+        name = self.name
+        _require(
+            self.plugin_dir is None or self.command[0].startswith("/") or ".." not in self.command[0].split("/"),
+            f"command {self.command[0]!r} climbs out of plugin_dir",
+            plugin=name,
+            hint="name a program inside it",
+        )
+        _require(
+            self.socket_group is None or (bool(self.socket_group) and "\0" not in self.socket_group),
+            f"socket_group {self.socket_group!r} is no group",
+            plugin=name,
+        )
+        if self.ports is not None:
+            object.__setattr__(self, "ports", tuple(self.ports))
+            _require(
+                len(self.ports) == 2 and 0 < self.ports[0] <= self.ports[1] < 2**16,  # noqa: PLR2004 - first and last
+                f"ports {list(self.ports)} are not the first and the last of a range",
+                plugin=name,
+                hint="write it as [10000, 25000]",
+            )
+
+    def _check_survival(self) -> None:
+        """Refuse what ends with the host, or cannot be taken up by another."""
+        if not self.survive_host:
+            return
+        _require(
+            self.stdin is Stdin.LIFELINE,
+            "survive_host cannot go with the host's stdin",
+            plugin=self.name,
+            hint="leave `stdin` out: it is empty for a plugin that survives",
+        )
+        _require(
+            self.tls is not None or not self.auto_mtls,
+            "survive_host cannot go with auto_mtls, whose keys end with the host",
+            plugin=self.name,
+            hint="use `tls`, or none: its socket is in a directory that is closed to other users",
+        )
+        _require(
+            not self.multiplex,
+            "survive_host cannot go with multiplex: such a plugin ends with its one connection",
+            plugin=self.name,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """Where more plugins are to be found. Each program found is run once, to be asked for its manifest.
+
+    Attributes:
+        pattern: a glob of files, `**` included; those that may be executed are plugins. None looks for no files.
+        entry_points: take the installed distributions' entry points in the group `supervisor.plugins` too.
+        template: what every plugin found has, but for its name, command, interfaces and manifest.
+        timeout: seconds for a program to answer; one that does not is a plugin that says nothing of itself.
+    """
+
+    pattern: str | None = None
+    entry_points: bool = False
+    template: PluginSpec = field(default_factory=lambda: PluginSpec(name="template", command=("template",)))
+    timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require(bool(self.pattern) or self.entry_points, "there is nothing to discover")
+        _require("\0" not in (self.pattern or ""), f"NUL in {self.pattern!r}")
+        _require(
+            not self.template.pins, "sha256 cannot pin what is yet to be found", hint="name such plugins one by one"
+        )
+        _require(self.timeout > 0, f"timeout must be positive, got {self.timeout}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorSpec:
-    """All plugins in start order, and who restarts with whom."""
+    """All plugins in start order, where to find more, and who restarts with whom."""
 
     plugins: tuple[PluginSpec, ...] = ()
     strategy: Strategy = Strategy.ONE_FOR_ONE
+    discovery: Discovery | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strategy", _member(Strategy, self.strategy, "strategy"))

@@ -135,6 +135,7 @@ def assert_protocol(variables: dict[str, str]) -> None:
     assert variables.pop("PLUGIN_PROTOCOL_VERSIONS") == "1"
     assert variables.pop("PLUGIN_LOG_LEVEL") == "20"
     assert variables.pop("PLUGIN_LIFELINE") == "stdin"
+    assert variables.pop("PLUGIN_SYNC_STDERR") == "false"
     assert variables.pop("PLUGIN_UNIX_SOCKET_DIR").startswith(os.environ["XDG_RUNTIME_DIR"])
     lineage = variables.pop("SUPERVISOR_LINEAGE")
     assert re.fullmatch(re.escape(os.environ["SUPERVISOR_LINEAGE"]) + ":[0-9a-f]{32}:[0-9a-f]{32}", lineage)

@@ -91,7 +91,7 @@ def key() -> Iterator[str]:
     """Return a key of this run's own; the example's store is a folder that all runs share."""
     key = f"test-{os.getpid()}"
     yield key
-    (Path("/tmp/plugin-supervisor-kv") / key.encode().hex()).unlink(missing_ok=True)
+    (APP.parent / "kv" / "data" / key.encode().hex()).unlink(missing_ok=True)
 
 
 def test_value_outlives_the_plugin(server: Server, key: str) -> None:

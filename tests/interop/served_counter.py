@@ -1,12 +1,10 @@
 """The counter of the Go programs, in Python: calls its caller back for every sum, and lends an adder of its own."""
 
-import os
-
 from betterproto.lib.google.protobuf import Empty
 from interop_proto import AdderBase, AdderStub, CounterBase, CounterKey, CounterPut, CounterValue, Offer, Pair
+from interop_serving import serve_as_asked
 
-from supervisor.sdk import current, serve
-from supervisor.spec import MagicCookie
+from supervisor.sdk import current
 
 
 class Adder(AdderBase):
@@ -39,8 +37,4 @@ class Counter(CounterBase):
         return Offer(service_id=await current().offer(Adder()))
 
 
-serve(
-    Counter(),
-    cookie=MagicCookie(key="BASIC_PLUGIN", value="hello"),
-    network=os.environ.get("INTEROP_NETWORK", "unix"),
-)
+serve_as_asked(Counter())

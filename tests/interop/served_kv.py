@@ -1,12 +1,8 @@
-"""The key/value plugin of go-plugin's example, in Python; it listens where INTEROP_NETWORK says."""
-
-import os
+"""The key/value plugin of go-plugin's example, in Python."""
 
 from grpclib import GRPCError, Status
+from interop_serving import serve_as_asked
 from kv_proto import Empty, GetRequest, GetResponse, KvBase, PutRequest
-
-from supervisor.sdk import serve
-from supervisor.spec import MagicCookie
 
 
 class Kv(KvBase):
@@ -28,4 +24,5 @@ class Kv(KvBase):
         return Empty()
 
 
-serve(Kv(), cookie=MagicCookie(key="BASIC_PLUGIN", value="hello"), network=os.environ.get("INTEROP_NETWORK", "unix"))
+if __name__ == "__main__":
+    serve_as_asked(Kv())

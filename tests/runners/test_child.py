@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -122,3 +123,16 @@ async def test_a_closed_watch_is_silent(start: Start) -> None:
         await asyncio.sleep(0)
 
     assert calls == []
+
+
+def test_a_child_in_our_own_group_is_signalled_alone(no_leaks: None) -> None:
+    """At the host's terminal the group is the host's: it must not be hit by what is meant for the plugin."""
+    for use_pidfd in (True, False):
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        child = Child.adopt(process, leads_group=False, use_pidfd=use_pidfd)
+        child.signal_group(signal.SIGKILL)
+        assert child.wait_blocking(20)
+        assert child.peek() == ExitStatus(signal=signal.SIGKILL)
+        child.close()
+        assert process.stdin is not None
+        process.stdin.close()

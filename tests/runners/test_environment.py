@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.runners.environment import build_environment, extend_lineage
-from supervisor.spec import PluginSpec
+from supervisor.spec import PluginSpec, Stdin
 
 HOST = {
     "PATH": "/bin",
@@ -80,3 +80,15 @@ def test_a_lineage_grows_inward() -> None:
 
     assert outer == "host:instance"
     assert extend_lineage({"SUPERVISOR_LINEAGE": outer}, "inner", "leaf") == "host:instance:inner:leaf"
+
+
+def test_a_plugin_with_the_hosts_terminal_knows_its_kind() -> None:
+    """TERM passes when there is a terminal; and where there is no lifeline, none is promised."""
+    host = {"TERM": "vt100"}
+
+    assert "TERM" not in build_environment(host, spec(), {}, "/run/x")
+    assert build_environment(host, spec(stdin=Stdin.INHERIT), {}, "/run/x") == {
+        "TERM": "vt100",
+        "PLUGIN_UNIX_SOCKET_DIR": "/run/x",
+    }
+    assert "PLUGIN_LIFELINE" not in build_environment(host, spec(survive_host=True), {}, "/run/x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from supervisor.errors import ConfigurationError
-from supervisor.sdk.host_request import HostRequest, parse_level, read_environment
+from supervisor.sdk.host_request import HostRequest, forget_host, parse_level, read_environment
 
 
 def test_an_old_host_says_nothing() -> None:
@@ -91,3 +91,11 @@ def test_a_variable_that_cannot_work_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         read_environment({name: value})
     assert error.value.key == name
+
+
+def test_what_was_meant_for_this_process_is_forgotten() -> None:
+    """A host that a plugin starts does not find the variables; those of the plugin's author stay."""
+    environment = {f"PLUGIN_{name}": "x" for name in ("CLIENT_CERT", "LIFELINE", "HOST_SERVICES", "COLOUR")}
+    forget_host(environment)
+
+    assert environment == {"PLUGIN_COLOUR": "x"}

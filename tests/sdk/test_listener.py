@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,30 @@ def test_a_group_may_connect_when_the_host_says_so(tmp_path: Path) -> None:
     listener.socket.close()
     status = Path(str(listener.address)).stat()
     assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (group, 0o660)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+def test_a_group_reaches_a_socket_of_which_nobody_said_where() -> None:
+    """As under a Go host without a runner of its own: a user of the group alone connects, and another does not."""
+    group = 54321
+    listener = bind_listener(HostRequest(socket_group=str(group)), "unix")
+    connect = (
+        "import os, socket, sys\n"
+        "os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(12345)\n"
+        "socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n"
+    )
+    ends = [
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", connect, str(listener.address), str(gid)],
+            stderr=subprocess.DEVNULL,
+            check=False,
+        ).returncode
+        for gid in (group, group + 1)
+    ]
+    listener.socket.close()
+    listener.remove()
+    assert ends == [0, 1]
+    assert not Path(str(listener.address)).parent.exists()
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ async def sides(folder: Path, no_task_left: None) -> AsyncIterator[Connect]:
             tls: tuple[TlsContexts, TlsContexts] | tuple[None, None] = (None, None),
             carried: bool = True,
             main: Any = lambda: None,
+            streams: tuple[int, int] = (50, 50),
             **options: Any,
         ) -> Sides:
             limits = limits or Limits()
@@ -86,7 +87,10 @@ async def sides(folder: Path, no_task_left: None) -> AsyncIterator[Connect]:
                     place = functools.partial(new_place, folder)
                     ways.append(Announcing(each.send, choose_place=place, limits=limits, tls=own_tls, **options))
             else:
-                multiplexers = (Multiplexer(client=True, limit=50), Multiplexer(client=False, limit=50))
+                multiplexers = (
+                    Multiplexer(client=True, limit=streams[0]),
+                    Multiplexer(client=False, limit=streams[1]),
+                )
                 join_memory(*multiplexers)
                 address = MemoryAddress("multiplexed")
                 mains = (lambda: None, main)
@@ -404,6 +408,37 @@ async def test_addresses_kept_are_limited(sides: Connect) -> None:
         await both.host.dial(99, GreeterStub)
 
 
+async def test_announcement_is_kept_no_longer_than_an_address(sides: Connect) -> None:
+    """What a plugin says is not kept in full for as long as it lives."""
+    both = await sides("plain")
+    way = both.ways[both.host]
+    way.take(ConnInfo(service_id=1, network="unix", address="x" * 1_000_000))
+
+    assert len(way._infos[1].address) == 1024
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_stub_that_cannot_be_made_leaves_no_connection(sides: Connect, way: str) -> None:
+    """The connection was there already."""
+    both = await sides(way)
+    service_id = await both.plugin.offer(Greeter())
+
+    def stub(_: object) -> None:
+        raise ValueError("no stub")
+
+    with pytest.raises(ValueError, match="no stub"):
+        await both.host.dial(service_id, stub)
+    assert both.host.open_connections == 0
+
+
+async def test_offering_is_good_for_one_offer(sides: Connect) -> None:
+    """Its end would withdraw the last of them only."""
+    offering = (await sides("plain")).host.offer(Greeter())
+    async with offering:
+        with pytest.raises(RuntimeError, match="call offer"):
+            await offering
+
+
 # --- knocks -------------------------------------------------------------------------------------------------------
 
 
@@ -436,6 +471,43 @@ async def test_knock_that_is_given_up_leads_nobody_astray(sides: Connect) -> Non
             (await given_up).close()
         async with both.host.dial(second, GreeterStub) as greeter:
             assert await greeter.greet("") == "second"
+
+
+async def test_stream_too_many_leads_nobody_astray(sides: Connect) -> None:
+    """The side that has no room for it is not left waiting for the stream of its knock."""
+    both = await sides("multiplexed", streams=(50, 1))
+    first = await both.plugin.offer(Greeter(lambda _: "first"))
+    second = await both.plugin.offer(Greeter(lambda _: "second"))
+
+    async with both.host.dial(first, GreeterStub):
+        with pytest.raises(ConnectError):
+            await both.host.dial(first, GreeterStub)
+    await turns_until(lambda: both.multiplexers[1].session.streams == 0)
+    async with both.host.dial(second, GreeterStub) as greeter:
+        assert await greeter.greet("") == "second"
+
+
+async def test_side_without_room_does_not_knock(sides: Connect) -> None:
+    """The peer that answered would be left waiting for a stream, and take the next one for it."""
+    both = await sides("multiplexed", streams=(1, 50))
+    first = await both.plugin.offer(Greeter(lambda _: "first"))
+    second = await both.plugin.offer(Greeter(lambda _: "second"))
+
+    async with both.host.dial(first, GreeterStub):
+        with pytest.raises(BrokerError, match="as many multiplexed streams"):
+            await both.host.dial(first, GreeterStub)
+    await turns_until(lambda: both.multiplexers[0].session.streams == 0)
+    async with both.host.dial(second, GreeterStub) as greeter:
+        assert await greeter.greet("") == "second"
+
+
+async def test_dial_waits_no_longer_for_others_than_for_itself(sides: Connect) -> None:
+    """Peers of go-plugin do not answer a knock for what they do not offer, and only one knock can be open."""
+    both = await sides("multiplexed", patience=0.05, carried=False)
+    outcomes = await asyncio.gather(*(both.host.connect(number) for number in (3, 4, 5)), return_exceptions=True)
+
+    assert all(isinstance(outcome, BrokerError) for outcome in outcomes)
+    assert any("asked for before this one" in str(outcome) for outcome in outcomes)
 
 
 async def test_late_answer_to_a_knock_is_used_up(sides: Connect) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from grpclib.exceptions import GRPCError
@@ -58,6 +58,25 @@ async def test_source_waits_for_its_reader(connect: Connect) -> None:
     assert numbers.produced < 64
     await reader.aclose()  # type: ignore[attr-defined]  # it is a generator
     await asyncio.wait_for(numbers.closed.wait(), 5)
+
+
+async def test_plain_source_is_closed_when_its_reader_leaves(connect: Connect) -> None:
+    """A file that a generator holds open is closed, as one of an asynchronous generator is."""
+    closed = asyncio.Event()
+
+    def endless() -> Iterator[bytes]:
+        try:
+            while True:
+                yield bytes(CHUNK_LIMIT)
+        finally:
+            closed.set()
+
+    source = endless()  # referred to, so that it is not the collector that closes it
+    reader = aiter(ByteReader(await connect(ByteSource(source))))
+    await anext(reader)
+    await reader.aclose()  # type: ignore[attr-defined]  # it is a generator
+    async with asyncio.timeout(5):
+        await closed.wait()
 
 
 async def test_source_that_fails_fails_its_reader(connect: Connect) -> None:

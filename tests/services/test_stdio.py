@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from supervisor._proto.plugin import StdioData
 from supervisor.errors import ConnectionLostError
 from supervisor.services.health import HealthService
 from supervisor.services.stdio import CHUNK_LIMIT, STDERR, STDOUT, StdioFollower, StdioService, follow
@@ -135,6 +136,32 @@ async def test_a_lost_connection_is_an_error(connect: Connect) -> None:
         await anext(follower)
 
 
+async def test_chunk_that_could_not_be_sent_is_for_the_next_listener() -> None:
+    """It was taken out of the queue, and would be neither here nor there."""
+
+    class Cut:
+        """A call that is cut while a message is on its way."""
+
+        async def recv_message(self) -> None:
+            """Take the request."""
+
+        async def send_initial_metadata(self) -> None:
+            """Send the headers."""
+
+        async def send_message(self, message: StdioData) -> None:
+            """Be cut."""
+            raise asyncio.CancelledError
+
+    service = StdioService()
+    handler = next(iter(service.__mapping__().values())).func
+    sending = asyncio.ensure_future(handler(Cut()))
+    while not service.write(STDOUT, b"kept"):
+        await asyncio.sleep(0)
+    await asyncio.wait([sending])
+
+    assert service.drain_nowait() == [(STDOUT, b"kept")]
+
+
 async def test_a_cancelled_step_closes_the_call(connect: Connect) -> None:
     """Cancelling the reader tells the plugin that nobody listens."""
     service = StdioService()
@@ -143,3 +170,22 @@ async def test_a_cancelled_step_closes_the_call(connect: Connect) -> None:
     await asyncio.wait([first])
     while service.write(STDOUT, b"unheard"):
         await asyncio.sleep(0)
+
+
+async def test_what_was_lost_is_told_once_the_listener_has_caught_up(connect: Connect) -> None:
+    """How many bytes, since it was told last."""
+    told: list[int] = []
+    service = StdioService(limit=1000, on_dropped=told.append)
+    follower, first = await listening(service, await connect(service))
+    for _ in range(2):
+        for _ in range(100):
+            service.write(STDOUT, b"x" * 100)
+        data = (await first)[1] if not first.done() else (await anext(follower))[1]
+        assert len(data) == 1000
+        service.write(STDOUT, b"")  # another turn of the sender, which finds nothing more to send
+        while len(told) < 1:
+            await asyncio.sleep(0)
+    while sum(told) < 18_000:
+        await asyncio.sleep(0)
+    assert told == [9000, 9000]
+    await follower.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import stat
 import time
@@ -16,7 +17,7 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
 from supervisor.address import MemoryAddress, TcpAddress, UnixAddress
-from supervisor.errors import ConnectionLostError, TransportError
+from supervisor.errors import ConfigurationError, ConnectionLostError, TransportError
 from supervisor.testing.transport_contract import Blob, ContractService, call_unary
 from supervisor.transport.channel import Channel
 from supervisor.transport.dial import dial
@@ -46,6 +47,16 @@ class Stubborn:
                 await self.let_go.wait()
             except asyncio.CancelledError:
                 continue
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"), [(ContractService, "make one: ContractService()"), (object(), "__mapping__")]
+)
+async def test_what_is_no_servicer_is_refused(wrong: Any, hint: str) -> None:
+    """A class in place of its instance is the likeliest mistake, and said so before anything listens."""
+    with pytest.raises(ConfigurationError, match="is not a servicer") as caught:
+        Server([wrong])
+    assert hint in str(caught.value)
 
 
 async def test_stop_of_an_idle_server_takes_no_time(connect: Connect) -> None:
@@ -219,6 +230,24 @@ async def test_start_on_a_socket_that_was_bound_elsewhere(service: ContractServi
     channel.close()
     await channel.wait_closed()
     await server.stop()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_start_that_is_cancelled_leaves_nothing_in_the_loop(
+    service: ContractService, folder: Path, turns: int
+) -> None:
+    """A reader that stayed would deafen whatever is given the number of the closed socket next."""
+    server = Server([service])
+    starting = asyncio.ensure_future(server.start(UnixAddress(str(folder / "cancelled"))))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    await server.stop(grace=0)
+
+    watched = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]  # where it would be left
+    open_ones = set(map(int, os.listdir("/proc/self/fd")))
+    assert not [key.fd for key in watched.values() if key.fd not in open_ones]
 
 
 async def test_error_of_a_handler_is_told(connect: Connect, errors: list[tuple[str, BaseException]]) -> None:

@@ -133,7 +133,7 @@ def _describe_type(info: inspect.Type) -> str:
                 f"a list{' that is not empty' if info.min_length else ''}, each item {_describe_type(info.item_type)}"
             )
         case _:
-            text = "a table"
+            text = _describe_tuple(info) if isinstance(info, inspect.TupleType) else "a table"
     return text
 
 
@@ -144,3 +144,7 @@ def _describe_bounds(info: inspect.IntType | inspect.FloatType) -> str:
         if bound is not None
     ]
     return f" {' and '.join(bounds)}" if bounds else ""
+
+
+def _describe_tuple(info: inspect.TupleType) -> str:
+    return f"a list of {len(info.item_types)}: {', '.join(map(_describe_type, info.item_types))}"

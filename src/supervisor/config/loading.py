@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from supervisor.config.checking import Place, check_table
-from supervisor.config.tables import ConfigFile, HealthTable, PluginTable, RestartTable, Table, TlsTable
+from supervisor.config.tables import (
+    ConfigFile,
+    HealthTable,
+    PluginTable,
+    RestartTable,
+    SupervisorTable,
+    Table,
+    TlsTable,
+)
 from supervisor.errors import ConfigurationError
 from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy
-from supervisor.spec import HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, SupervisorSpec
+from supervisor.spec import Discovery, HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, SupervisorSpec
 from supervisor.tls import TlsFiles
 
 __all__ = ["load_config", "parse_config"]
@@ -76,8 +85,25 @@ def parse_config(text: str, *, path: str | os.PathLike[str], python: str = sys.e
             )
         merged = msgspec.convert(_merge(defaults, table), PluginTable)
         plugins.append(_build_plugin(name, merged, here, Path(place.path).absolute().parent, python))
-    strategy = msgspec.convert(raw, ConfigFile).supervisor.strategy
-    return _build(place, SupervisorSpec, plugins=tuple(plugins), strategy=strategy)
+    table = msgspec.convert(raw, ConfigFile).supervisor
+    discovery = _build_discovery(table, defaults, place, python)
+    return _build(place, SupervisorSpec, plugins=tuple(plugins), strategy=table.strategy, discovery=discovery)
+
+
+def _build_discovery(
+    table: SupervisorTable, defaults: Mapping[str, Any], place: Place, python: str
+) -> Discovery | None:
+    if not (table.discover or table.discover_entry_points):
+        return None
+    folder = Path(place.path).absolute().parent
+    merged = msgspec.convert({**defaults, "command": ["template"]}, PluginTable)
+    return _build(
+        place / "supervisor",
+        Discovery,
+        pattern=str(Path(glob.escape(str(folder)), table.discover)) if table.discover else None,
+        entry_points=table.discover_entry_points,
+        template=_build_plugin("template", merged, place / "defaults", folder, python),
+    )
 
 
 def _check_file(raw: dict[str, Any], place: Place) -> None:
@@ -113,13 +139,16 @@ def _build_from(place: Place, factory: Callable[..., T], table: Table) -> T:
 
 def _build_plugin(name: str, table: PluginTable, place: Place, folder: Path, python: str) -> PluginSpec:
     health = HealthTable() if table.health is True else table.health
+    command = _expand_command(table.command, place, folder, python)
     return _build(
         place,
         PluginSpec,
         **msgspec.structs.asdict(table)
         | {
             "name": name,
-            "command": _expand_command(table.command, place, folder, python),
+            "command": command,
+            "sha256": _rename_pins(table.sha256, tuple(zip(table.command, command, strict=True))),
+            "plugin_dir": str(folder / table.plugin_dir) if table.plugin_dir else None,
             "cwd": str(folder / table.cwd),
             "cookie": _build_from(place / "cookie", MagicCookie, table.cookie),
             "restart": _build_restart(table.restart, place / "restart"),
@@ -152,6 +181,17 @@ def _build_restart(table: RestartTable, place: Place) -> RestartPolicy:
         backoff=_build_from(place / "backoff", Backoff, table.backoff),
         stable_after=table.stable_after,
     )
+
+
+def _rename_pins(
+    sha256: str | dict[str, str] | None, expanded: Sequence[tuple[str, str]]
+) -> str | dict[str, str] | None:
+    """Return the pins under the names that the parts of the command have in the end; two may have had the same one."""
+    if not isinstance(sha256, dict):
+        return sha256
+    renamed = {final: sha256[name] for name, final in expanded if name in sha256}
+    known = {name for name, _ in expanded}
+    return renamed | {name: digest for name, digest in sha256.items() if name not in known}
 
 
 def _expand_command(command: tuple[str, ...], place: Place, folder: Path, python: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from supervisor.policy import Backoff, RestartIntensity, RestartPolicy, Strategy
-from supervisor.spec import Engine, HealthProbe, Limits, MagicCookie, PluginSpec, StopPolicy, WhileRestarting
+from supervisor.spec import Engine, HealthProbe, Limits, MagicCookie, PluginSpec, Stdin, StopPolicy, WhileRestarting
 from supervisor.tls import SERVER_NAME
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 RestartType = Literal["permanent", "transient", "temporary", "always", "on-failure", "never"]
+Text = Annotated[str, Meta(min_length=1)]
 LevelName = Literal["trace", "debug", "info", "warn", "warning", "error", "critical"]
 
 _INTENSITY = RestartIntensity()
@@ -173,6 +174,23 @@ class DefaultsTable(Table, frozen=True):
         bool, Meta(description="Carry all its connections on one (go-plugin's GRPCBrokerMultiplex).")
     ] = _PLUGIN.multiplex
     engine: Annotated[Engine, Meta(description="What speaks HTTP/2 on the main connection.")] = _PLUGIN.engine
+    stdin: Annotated[
+        Stdin, Meta(description="Its standard input: inherit is the host's, with the host's terminal.")
+    ] = _PLUGIN.stdin
+    survive_host: Annotated[
+        bool, Meta(description="Let it live on when the host is gone, for another host to take over.")
+    ] = _PLUGIN.survive_host
+    verify_owner: Annotated[
+        bool | None,
+        Meta(description="Refuse a program that others could replace; by itself with sha256, plugin_dir or discover."),
+    ] = None
+    plugin_dir: Annotated[Text | None, Meta(description="Where the program must lie, from this file's folder.")] = None
+    socket_group: Annotated[
+        Text | None, Meta(description="A group that may connect to its sockets too, by name or number.")
+    ] = None
+    ports: Annotated[tuple[int, int] | None, Meta(description="The first and last TCP port that it may listen on.")] = (
+        None
+    )
 
 
 class PluginTable(DefaultsTable, frozen=True, kw_only=True):
@@ -185,12 +203,25 @@ class PluginTable(DefaultsTable, frozen=True, kw_only=True):
             description="Program and arguments; {python} is the host's interpreter. Nothing is passed to a shell.",
         ),
     ]
+    sha256: Annotated[
+        str | dict[str, str] | None,
+        Meta(
+            description="The program's digest, or digests of files by how the command names them; a sealed copy runs."
+        ),
+    ] = None
 
 
 class SupervisorTable(Table, frozen=True):
     """What concerns all plugins."""
 
     strategy: Annotated[Strategy, Meta(description="Who else restarts when a plugin does.")] = Strategy.ONE_FOR_ONE
+    discover: Annotated[
+        Text | None,
+        Meta(description="A glob of programs that are plugins too, from this file's folder."),
+    ] = None
+    discover_entry_points: Annotated[
+        bool, Meta(description="Take the installed entry points in the group supervisor.plugins as plugins too.")
+    ] = False
 
 
 class ConfigFile(Table, frozen=True):

@@ -6,9 +6,9 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from supervisor.abc import LaunchedProcess
+from supervisor.abc import Process
 from supervisor.address import Address
-from supervisor.errors import HandshakeError, SupervisorError, TransportError
+from supervisor.errors import BrokerError, HandshakeError, SupervisorError, TransportError
 from supervisor.host.caller import Caller, serving
 from supervisor.services.announcing import Announcing, Place
 from supervisor.services.broker import Broker, Way
@@ -41,7 +41,7 @@ class Connections:
 
     @classmethod
     async def open(
-        cls, process: LaunchedProcess, address: Address, *, spec: PluginSpec, generation: int, tls: TlsContexts | None
+        cls, process: Process, address: Address, *, spec: PluginSpec, generation: int, tls: TlsContexts | None
     ) -> Connections:
         """Connect to a process that listens at `address`, as `spec` says.
 
@@ -112,12 +112,19 @@ class Connections:
         return error
 
 
-def _announce(infos: ConnInfoStream, process: LaunchedProcess, spec: PluginSpec, tls: TlsContexts | None) -> Announcing:
+def _announce(infos: ConnInfoStream, process: Process, spec: PluginSpec, tls: TlsContexts | None) -> Announcing:
     def check_client(connected: socket.socket) -> None:
         try:
             process.check_peer(connected)
         except HandshakeError as error:
             raise TransportError("it is not part of the plugin", plugin=spec.name) from error
+
+    def translate(address: Address) -> Address:
+        try:
+            return process.host_to_plugin(address)
+        except OSError as error:
+            message = f"the plugin cannot be let in at {address}: {error.strerror}"
+            raise BrokerError(message, plugin=spec.name) from error
 
     return Announcing(
         infos.send,
@@ -125,6 +132,7 @@ def _announce(infos: ConnInfoStream, process: LaunchedProcess, spec: PluginSpec,
         limits=spec.limits,
         tls=tls,
         check_address=process.check_address,
+        translate=translate,
         check_peer=process.check_peer,
         check_client=check_client,
     )

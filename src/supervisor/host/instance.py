@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
 
-from supervisor.abc import LaunchedProcess, Runner
+from supervisor.abc import Process, Runner, SurvivingProcess
 from supervisor.errors import (
     ConnectionLostError,
     HandshakeError,
-    HandshakeTimeoutError,
     LaunchError,
     ProtocolViolationError,
+    ReattachError,
     SupervisorError,
     TransportError,
 )
-from supervisor.events import Event, HandshakeDone, InstanceLaunched, LogsDropped, NoticeRaised, ProbeMissed, StopRung
-from supervisor.handshake import Handshake, HandshakeReader, format_versions, require_multiplexing
+from supervisor.events import (
+    Event,
+    InstanceAttached,
+    InstanceLaunched,
+    LogsDropped,
+    NoticeRaised,
+    ProbeMissed,
+    StopRung,
+)
+from supervisor.host.attachment import Attachment, make_token
 from supervisor.host.connections import Connections
 from supervisor.host.hearing import Hearing
 from supervisor.host.ladder import Rung, climb
-from supervisor.host.probe import await_serving, watch_health
-from supervisor.host.security import Security
+from supervisor.host.launch import Launch
+from supervisor.host.link import Link
+from supervisor.host.output import Output
+from supervisor.host.probe import watch_health
 from supervisor.lifecycle import Signal
 from supervisor.outcome import ExitReason, ExitReport, ExitStatus
+from supervisor.reattach import ReattachToken
 from supervisor.records import LogRecord, LogSource
 from supervisor.services import controller
-from supervisor.services.broker import HOST_SERVICES
 from supervisor.spec import PluginSpec
-from supervisor.tls import TlsContexts
 from supervisor.transport.channel import Channel
 
 __all__ = ["Instance"]
@@ -47,6 +57,8 @@ _EXIT_AFTER_EOF: Final = 1.0
 _EXIT_AFTER_LOSS: Final = 0.5
 """Seconds between a closed connection and the exit that usually follows it. Less than a call that was on it waits to
 hear of the exit, so that it hears of this end too."""
+
+_ASKED_FOR: Final = frozenset({ExitReason.STOPPED, ExitReason.DETACHED})
 
 _ABORT: Final = 1.0
 """Seconds for a plugin that lost its liveness to dump its stacks on SIGABRT."""
@@ -67,6 +79,8 @@ class Instance:
         emit: told what happens, as events.
         on_record: told what it says.
         services: what it may call; offered to it under the broker's id `HOST_SERVICES`.
+        outputs: where its prints go that are not to become records.
+        token: names a process to take over; one is launched when None.
     """
 
     def __init__(
@@ -80,31 +94,39 @@ class Instance:
         emit: Callable[[Event], None],
         on_record: Callable[[LogRecord], None],
         services: Sequence[Any] = (),
+        outputs: Mapping[LogSource, Output] = MappingProxyType({}),
+        token: ReattachToken | None = None,
     ) -> None:
-        self.spec = spec
+        self._attachment = None if token is None else Attachment(token, spec)
+        self.spec = spec = spec if self._attachment is None else self._attachment.spec
+        self._origin = self._attachment or Launch(spec, generation)
         self.generation = generation
         self.channel: Channel | None = None
-        self.connections: Connections | None = None
-        self.version: int | None = None
-        self.tls: TlsContexts | None = None
         self.exited = anyio.Event()
         self.in_flight = 0
         self._runner = runner
         self._log_level = log_level
         self._move = move
         self._emit_event = emit
-        self._hearing = Hearing(spec.limits, log_level=log_level, on_record=on_record, on_dropped=self._note_dropped)
-        self._process: LaunchedProcess | None = None
-        self._security = Security(spec)
-        self._services = tuple(services)
+        self._hearing = Hearing(
+            spec.limits,
+            log_level=log_level,
+            on_record=on_record,
+            on_dropped=self._note_dropped,
+            on_notice=lambda message: self._emit(NoticeRaised, message=message),
+            outputs=outputs,
+        )
+        self._sync_stderr = LogSource.STDERR in outputs
+        self._process: Process | None = None
+        self._link = Link(spec, self._origin, self._hearing, services=services, emit=self._emit)
         self._life = anyio.CancelScope()
-        self._has_health = False
         self._idle = anyio.Event()
+        self._over = False
         self._reason: ExitReason | None = None
         self._error: BaseException | None = None
         self._status = ExitStatus()
         self._launched_at = anyio.current_time()
-        self._was_ready = False
+        self.was_ready = False
         self._ready_since: float | None = None
         self._exited_at: float | None = None
 
@@ -116,14 +138,24 @@ class Instance:
         return self._process.pid if self._process else None
 
     @property
+    def version(self) -> int | None:
+        """The version of the application's protocol that it speaks, None before the handshake."""
+        return self._link.version
+
+    @property
+    def connections(self) -> Connections | None:
+        """Its connections, None before there are any."""
+        return self._link.connections
+
+    @property
     def channel_lost(self) -> bool:
         """Whether it has no connection, or none any more."""
-        return self.channel is None or self.channel.is_lost
+        return self.channel is None or self.channel.is_closing
 
     @property
     def going_away(self) -> bool:
         """Whether it is ending or has said (GOAWAY) that it will: it takes no more calls, and may cut those it has."""
-        return self._reason is not None or self.channel is None or self.channel.is_closing
+        return self._reason is not None or self.channel is None or self.channel.is_closing or self.channel.is_draining
 
     def end(self, reason: ExitReason, error: BaseException | None = None) -> None:
         """Ask this life to end; the first reason wins. Returns at once, `run` climbs the ladder."""
@@ -145,6 +177,22 @@ class Instance:
         """Have a drain look: no call is under way."""
         self._idle.set()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it has been ready and is not about to end."""
+        return self.was_ready and self._reason is None
+
+    def token(self) -> ReattachToken:
+        """Return what another host needs to take this life over; see `make_token`."""
+        return make_token(
+            self._process,
+            self._link.address,
+            spec=self.spec,
+            version=self.version,
+            generation=self.generation,
+            origin=None if self._attachment is None else self._attachment.token,
+        )
+
     def set_log_level(self, level: int) -> None:
         """Have the plugin send records from `level` on."""
         self._hearing.set_log_level(level)
@@ -163,8 +211,10 @@ class Instance:
         if reason in {ExitReason.EXITED, ExitReason.SIGNALED}:
             if oom:
                 reason = ExitReason.OOM
-            elif not self._was_ready:
+            elif not self.was_ready:
                 reason, error = ExitReason.LAUNCH, error or self._early_exit_error()
+        if self._attachment is not None and not self.was_ready and reason not in _ASKED_FOR:
+            reason, error = ExitReason.REATTACH, self._attachment.explain(error, ended=self._exited_at is not None)
         return ExitReport(
             reason=reason,
             status=self._status,
@@ -182,10 +232,10 @@ class Instance:
     async def run(self) -> ExitReport:
         """Live, and return how it ended. Raises nothing for the plugin's sake; cancelled, it kills the tree at once."""
         try:
-            self._process = process = await self._runner.launch(
-                self.spec, generation=self.generation, variables=self._variables()
+            self._process = process = await self._origin.begin(
+                self._runner, self._link.variables(log_level=self._log_level, sync_stderr=self._sync_stderr)
             )
-        except (LaunchError, OSError) as error:
+        except (LaunchError, ReattachError, OSError) as error:
             if isinstance(error, OSError):  # of a runner that is not ours
                 cause, error = error, LaunchError(f"{error}", errno=error.errno, plugin=self.spec.name)
                 error.__cause__ = cause
@@ -193,7 +243,7 @@ class Instance:
             self._move(Signal.EXIT)
             return self.report()
         try:
-            self._emit(InstanceLaunched, pid=process.pid)
+            self._emit(InstanceLaunched if self._attachment is None else InstanceAttached, pid=process.pid)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._await_exit, process)
                 async with anyio.create_task_group() as readers:
@@ -204,79 +254,45 @@ class Instance:
         finally:
             # Synchronous, so that it also works when a second cancellation cut the ladder short.
             process.kill_tree()
-            if self.connections is not None:
-                self.connections.abort()
+            # Only now: until the last words were heard, what it wrote before its end may still be on its way.
+            self._link.abort()
             process.close()
             self.exited.set()  # a cancellation ended the wait for the kernel too; calls need not wait for its word
         return self.report()
 
-    async def _live(self, process: LaunchedProcess, readers: TaskGroup) -> None:
+    async def _live(self, process: Process, readers: TaskGroup) -> None:
         """Come up and stay until somebody calls `end`."""
         with self._life:
             if self._reason is not None:
                 return
             try:
                 with anyio.fail_after(self.spec.start_timeout):
-                    channel = await self._come_up(process, readers)
+                    channel = await self._link.come_up(
+                        process,
+                        readers,
+                        generation=self.generation,
+                        on_eof=partial(self.has_exited, within=_EXIT_AFTER_EOF),
+                    )
             except HandshakeError as error:
                 self.end(ExitReason.HANDSHAKE, error)
             except TransportError as error:
                 self.end(ExitReason.CONNECT, error)
             except TimeoutError:
-                self.end(ExitReason.START_TIMEOUT, self._start_timeout_error())
+                self.end(ExitReason.START_TIMEOUT, self._link.timeout_error())
             else:
                 if self._reason is not None:
                     return  # it came up in the turn in which it ended: the cancellation had nothing left to cut short
-                self._was_ready = True
+                self.channel = channel
+                self.was_ready = True
                 self._ready_since = anyio.current_time()
                 self._move(Signal.BECAME_READY)
                 async with anyio.create_task_group() as watchers:
                     watchers.start_soon(self._await_loss, channel)
                     watchers.start_soon(self._watch_health, channel)
 
-    async def _come_up(self, process: LaunchedProcess, readers: TaskGroup) -> Channel:
-        self._hearing.hear_pipe(readers, process.stderr, LogSource.STDERR)
-        handshake = await self._read_handshake(process, readers)
-        address = process.check_address(handshake.address)
-        self.version = handshake.version
-        if self.spec.multiplex:
-            require_multiplexing(handshake)
-        self.tls = self._security.settle(handshake.certificate, address)
-        self._emit(HandshakeDone, version=handshake.version, address=str(address))
-        self.connections = connections = await Connections.open(
-            process, address, spec=self.spec, generation=self.generation, tls=self.tls
-        )
-        self.channel = channel = connections.channel
-        readers.start_soon(connections.follow_broker)
-        self._hearing.hear_streams(readers, channel)
-        if self._services:
-            await connections.publish(self._services)
-        if self.spec.health is not None:
-            self._has_health = await await_serving(channel, self.spec.health)
-            if not self._has_health:
-                self._emit(NoticeRaised, message="no health service: only its process is watched")
-        return channel
-
-    async def _read_handshake(self, process: LaunchedProcess, readers: TaskGroup) -> Handshake:
-        reader = HandshakeReader(versions=self.spec.versions)
-        try:
-            while True:
-                chunk = await process.stdout.receive()
-                if (handshake := reader.feed(chunk)) is not None:
-                    return handshake
-        except anyio.EndOfStream:
-            # Dying processes close their pipes first: what the kernel says of the exit is the better story.
-            await self.has_exited(within=_EXIT_AFTER_EOF)
-            reader.feed_eof()
-        finally:
-            noise = "".join(f"{line}\n" for line in reader.noise).encode()
-            if noise:
-                self._emit(NoticeRaised, message=f"{len(reader.noise)} lines on stdout before the handshake")
-            self._hearing.hear_pipe(readers, process.stdout, LogSource.STDOUT, first=noise + reader.leftover)
-
     # --- watchers --------------------------------------------------------------------------------------------------
 
-    async def _await_exit(self, process: LaunchedProcess) -> None:
+    async def _await_exit(self, process: Process) -> None:
         self._status = status = await process.wait()
         self._exited_at = anyio.current_time()
         self.exited.set()
@@ -285,11 +301,7 @@ class Instance:
         else:
             self.end(ExitReason.UNKNOWN)
         self._idle.set()
-        if self._reason is not ExitReason.UNKILLABLE:  # that was an exit already
-            self._move(Signal.EXIT)
-        if self.connections is not None:
-            # A grandchild may hold the other end open: what waits for an answer must not wait for that.
-            self.connections.abort()
+        self._move_to_exit()
 
     async def _await_loss(self, channel: Channel) -> None:
         await channel.lost.wait()
@@ -301,7 +313,7 @@ class Instance:
 
     async def _watch_health(self, channel: Channel) -> None:
         probe = self.spec.health
-        if probe is None or not self._has_health:
+        if probe is None or not self._link.has_health:
             return
         lost = await watch_health(
             channel,
@@ -325,16 +337,20 @@ class Instance:
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
-    async def _stop(self, process: LaunchedProcess) -> None:
+    async def _stop(self, process: Process) -> None:
         """End the process: ask, terminate, kill, as far as the reason allows asking."""
+        if self._reason is ExitReason.DETACHED or not self._origin.confirmed:
+            await self._part_from(process)
+            return
         stop = self.spec.stop
         rungs = [Rung("kill", stop.kill, partial(_kill, process))]
         if self._reason is ExitReason.STOPPED:
             rungs.insert(0, Rung("terminate", stop.terminate, partial(_send, process, signal.SIGTERM)))
-            if self.channel is not None and not self.channel.is_lost:
-                ask = partial(controller.request_shutdown, self.channel, timeout=stop.shutdown)
+            channel = self._link.channel
+            if channel is not None and not channel.is_lost:
+                ask = partial(controller.request_shutdown, channel, timeout=stop.shutdown)
                 rungs.insert(0, Rung("shutdown", stop.shutdown, ask))
-            if self._was_ready:
+            if self.was_ready:
                 rungs.insert(0, Rung("drain", stop.drain, self._drain))
         elif self._reason is ExitReason.LIVENESS:
             rungs.insert(0, Rung("abort", _ABORT, partial(_send, process, signal.SIGABRT)))
@@ -342,6 +358,27 @@ class Instance:
         process.kill_tree()  # also after an exit: the children of the process may have survived it
         if not self.exited.is_set():
             self._reason = ExitReason.UNKILLABLE
+            self._move_to_exit()
+
+    async def _part_from(self, process: Process) -> None:
+        """Let go of a process that lives on, after the calls under way when that was asked for."""
+        if self.was_ready and self._reason in _ASKED_FOR:
+            await climb([Rung("drain", self.spec.stop.drain, self._drain)], self.exited, on_rung=self._at_rung)
+        elif self._reason in {ExitReason.CONNECT, ExitReason.HANDSHAKE}:
+            await self.has_exited(within=_EXIT_AFTER_LOSS)  # a dying process loses its connections first
+        if self.exited.is_set():
+            self._reason = ExitReason.UNKNOWN if self._reason is ExitReason.DETACHED else self._reason
+            return
+        self._link.abort()
+        assert isinstance(process, SurvivingProcess)
+        process.detach()
+        self._move(Signal.STOP)
+        self._move_to_exit()
+
+    def _move_to_exit(self) -> None:
+        """Tell of the end once: of the process's, or of it for this host."""
+        if not self._over:
+            self._over = True
             self._move(Signal.EXIT)
 
     def _at_rung(self, name: str) -> None:
@@ -356,16 +393,6 @@ class Instance:
 
     # --- small parts -----------------------------------------------------------------------------------------------
 
-    def _variables(self) -> dict[str, str]:
-        return {
-            self.spec.cookie.key: self.spec.cookie.value,
-            "PLUGIN_PROTOCOL_VERSIONS": format_versions(self.spec.versions),
-            "PLUGIN_LOG_LEVEL": str(self._log_level),
-            **self._security.variables(),
-            **({"PLUGIN_MULTIPLEX_GRPC": "true"} if self.spec.multiplex else {}),
-            **({"PLUGIN_HOST_SERVICES": str(HOST_SERVICES)} if self._services else {}),
-        }
-
     def _emit(self, kind: Callable[..., Event], **fields: object) -> None:
         at = anyio.current_time()
         self._emit_event(kind(plugin=self.spec.name, generation=self.generation, at=at, **fields))
@@ -373,25 +400,17 @@ class Instance:
     def _note_dropped(self, source: LogSource, count: int, total: int) -> None:
         self._emit(LogsDropped, source=source, count=count, total=total)
 
-    def _start_timeout_error(self) -> HandshakeTimeoutError:
-        missing = "its handshake" if self.version is None else "a health check to say SERVING"
-        return HandshakeTimeoutError(
-            f"not ready within {self.spec.start_timeout:g} s: still waiting for {missing}",
-            plugin=self.spec.name,
-            hint="look at its last lines on stderr, or raise start_timeout",
-        )
-
     def _early_exit_error(self) -> LaunchError:
         return LaunchError(
             f"ended before it was ready: {self._status}", plugin=self.spec.name, hint=str(self._hearing.last_words)
         )
 
 
-async def _send(process: LaunchedProcess, number: int) -> bool:
+async def _send(process: Process, number: int) -> bool:
     process.send_signal(number)
     return True
 
 
-async def _kill(process: LaunchedProcess) -> bool:
+async def _kill(process: Process) -> bool:
     process.kill_tree()
     return True

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
+from types import MappingProxyType
 from typing import Any, Final
 
 import anyio
 
 from supervisor.abc import Runner
 from supervisor.errors import (
+    ChecksumError,
     HandshakeError,
     LaunchError,
     PluginDrainingError,
     PluginFailedError,
     PluginStoppedError,
     PluginUnavailableError,
+    ReattachError,
     SupervisorError,
     VersionMismatchError,
 )
@@ -25,10 +28,12 @@ from supervisor.events import Event, InstanceExited, PluginGaveUp, RestartSchedu
 from supervisor.host.feed import Feed
 from supervisor.host.hub import Hub
 from supervisor.host.instance import Instance
+from supervisor.host.output import Output
 from supervisor.lifecycle import TRANSITIONS, Signal, State, transition
 from supervisor.outcome import ExitReason, ExitReport
 from supervisor.policy import GiveUp, History, Rest, RestartAfter, Verdict, decide
-from supervisor.records import Level, LogRecord
+from supervisor.reattach import ReattachToken
+from supervisor.records import Level, LogRecord, LogSource
 from supervisor.spec import PluginSpec, WhileRestarting
 
 __all__ = ["Keeper"]
@@ -54,6 +59,7 @@ class Keeper:
         on_restart: Callable[[str], None],
         on_give_up: Callable[[PluginSpec, str], None],
         services: Sequence[Any] = (),
+        outputs: Mapping[LogSource, Output] = MappingProxyType({}),
     ) -> None:
         self.spec = spec
         self.state = State.PENDING
@@ -69,10 +75,13 @@ class Keeper:
         self._on_restart = on_restart
         self._on_give_up = on_give_up
         self._services = services
+        self._outputs = outputs
         self._history = History()
         self._wanted = True
         self._retired = False
         self._bounce = False
+        self._token: ReattachToken | None = None
+        self.attached: ReattachToken | None = None
         self._predecessors: tuple[tuple[Keeper, int], ...] = ()
         self._log_level = int(Level.from_name(spec.log_level) or Level.INFO)
         self._changed = anyio.Event()
@@ -92,11 +101,12 @@ class Keeper:
         self._ordered.set()
         return True
 
-    def order_stop(self) -> None:
-        """Want it at rest: overtakes a start, a backoff or a restart under way."""
+    def order_stop(self, reason: ExitReason = ExitReason.STOPPED) -> None:
+        """Want it at rest: overtakes a start, a backoff or a restart under way. DETACHED leaves its process alone."""
         self._wanted = self._bounce = False
+        self._token = None
         if self.instance is not None:
-            self.instance.end(ExitReason.STOPPED)
+            self.instance.end(reason)
         self._ordered.set()
         self._tell_waiters()
 
@@ -115,6 +125,12 @@ class Keeper:
         if self.instance is not None:
             self.instance.end(ExitReason.STOPPED)
         self._ordered.set()
+
+    def order_reattach(self, token: ReattachToken) -> None:
+        """Want the process of `token` as the next life, in place of the one that runs if one does."""
+        if not self._retired:
+            self._token = token
+            self.order_restart()
 
     def follow(self, predecessors: Sequence[Keeper]) -> None:
         """Begin the next life only when each predecessor's next one is ready, or is not to be."""
@@ -205,7 +221,8 @@ class Keeper:
                 )
             case State.STOPPED:
                 hint = "its supervisor has ended" if self._retired else "start() it first"
-                raise PluginStoppedError("stopped", plugin=name, report=report, hint=hint)
+                why = f"stopped after a failure: {report}" if report is not None and report.failed else "stopped"
+                raise PluginStoppedError(why, plugin=name, report=report, hint=hint)
             case State.DRAINING | State.STOPPING if not self._wanted:
                 raise PluginDrainingError("is being stopped and takes no new calls", plugin=name)
             case State.PENDING | State.STARTING if self.generation <= 1:
@@ -264,7 +281,9 @@ class Keeper:
             tasks.cancel_scope.cancel()
 
     async def _live_once(self) -> None:
-        self.generation += 1
+        token, self._token = self._token, None
+        self.generation = max(self.generation + 1, token.generation if token is not None else 0)
+        self.attached = token or self.attached
         self._bounce = False
         self.instance = Instance(
             self.spec,
@@ -275,6 +294,8 @@ class Keeper:
             emit=self._hub.emit,
             on_record=self._take_record,
             services=self._services,
+            outputs=self._outputs,
+            token=token,
         )
         self._move(Signal.START)
         try:
@@ -284,6 +305,8 @@ class Keeper:
             raise
         finally:
             # Also when a cancellation cut it short: every life that began ends with one event.
+            if self._bounce and self._token is None and not self.instance.was_ready:
+                self._token = token  # it runs and is nobody's yet: a new life beside it would be a second one
             self.last_exit = report = self.instance.report()
             self.instance = None
             self._emit(InstanceExited, report=report)
@@ -343,7 +366,8 @@ class Keeper:
         self.cause = cause
         self._move(Signal.GIVE_UP)
         self._emit(PluginGaveUp, cause=cause, report=report)
-        self._on_give_up(self.spec, cause)
+        if not isinstance(report.error, ReattachError):  # whoever asked for that decides what comes now
+            self._on_give_up(self.spec, cause)
 
     def _take_record(self, record: LogRecord) -> None:
         pid = self.instance.pid if self.instance is not None else None
@@ -370,9 +394,15 @@ class Keeper:
 def _beyond_restart(report: ExitReport) -> str | None:
     """Say why no restart can mend this exit, or return None when one may."""
     match report.error:
-        case VersionMismatchError() | HandshakeError(field="protocol" | "certificate" | "network" | "multiplex"):
+        case (
+            VersionMismatchError()
+            | ChecksumError()
+            | HandshakeError(field="protocol" | "certificate" | "network" | "multiplex")
+        ):
             return str(report.error)
         case LaunchError(errno=number) if number is not None and number not in _MENDABLE:
+            return str(report.error)
+        case ReattachError():
             return str(report.error)
         case _:
             return None

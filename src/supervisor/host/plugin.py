@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from supervisor.errors import PluginUnavailableError, ReattachError
 from supervisor.host.call import PluginChannel
 from supervisor.host.connections import Connections
 from supervisor.host.feed import Subscription
 from supervisor.host.keeper import Keeper
 from supervisor.lifecycle import State
-from supervisor.outcome import ExitReport
+from supervisor.outcome import ExitReason, ExitReport
+from supervisor.reattach import ReattachToken
 from supervisor.records import Level, LogRecord
 from supervisor.services.broker import Broker, Dialling, Offering
 from supervisor.spec import PluginSpec
@@ -129,6 +131,42 @@ class Plugin:
         self._keeper.order_restart()
         await self._keeper.wait_begun(after=before)
         await self._keeper.wait_ready(patient=True)
+
+    def reattach_token(self) -> ReattachToken:
+        """Return what another host needs to take this life over: `await supervisor.reattach(token)`.
+
+        With `survive_host` it lives on when this host is gone, so that whoever stored the token finds it; otherwise the
+        token is good for as long as this host lives. It is no secret.
+
+        Raises:
+            PluginUnavailableError: there is no life, or it is not up yet.
+            ReattachError: no other host could take it over: it has AutoMTLS or is multiplexed.
+        """
+        instance = self._keeper.instance
+        if instance is None or not instance.is_up:
+            raise PluginUnavailableError(f"is {self.state}: there is nothing to take over", plugin=self.name)
+        return instance.token()
+
+    async def detach(self) -> ReattachToken:
+        """Let this life go on without this host, and return what the next one needs to take it over.
+
+        The calls under way are finished first, as for a stop. Here the plugin is at rest then; `start` would start
+        another process beside the one that lives on.
+
+        Raises:
+            PluginUnavailableError: there is no life, or it is not up yet.
+            ReattachError: it would end with this host, has ended meanwhile, or no other host could take it over.
+        """
+        self._keeper.check_loop()
+        token = self.reattach_token()
+        if not token.survives_host:
+            raise ReattachError("ends with its host", plugin=self.name, hint="set survive_host = true")
+        self._keeper.order_stop(ExitReason.DETACHED)
+        await self._keeper.wait_stopped()
+        if (report := self.last_exit) is None or report.reason is not ExitReason.DETACHED:
+            how = "it was stopped" if report is None else report.summary
+            raise ReattachError(f"ended instead of being let go: {how}", gone=True, plugin=self.name)
+        return token
 
     def offer(self, *services: Any) -> Offering:
         """Offer servicers to this life, to be passed in a call: `async with plugin.offer(Adder()) as service_id`.

@@ -52,10 +52,11 @@ class Sample:
     error: str = ""
 
 
-async def await_serving(channel: Channel, probe: HealthProbe) -> bool:
-    """Ask until the plugin serves; False when it has no health service to ask."""
+async def await_serving(channel: Channel, probe: HealthProbe, *, on_sample: Callable[[Sample], None]) -> bool:
+    """Ask until the plugin serves; False when it has no health service to ask. `on_sample` is told each answer."""
     while True:
         sample = await take_sample(channel, timeout=probe.timeout)
+        on_sample(sample)
         if sample.outcome in {Outcome.READY, Outcome.UNSUPPORTED}:
             return sample.outcome is Outcome.READY
         await anyio.sleep(_STARTUP)

@@ -13,8 +13,10 @@ from supervisor.abc import Observer, Runner
 from supervisor.errors import PluginNotFoundError, RestartIntensityExceededError, SupervisorError
 from supervisor.host.hub import Hub
 from supervisor.host.keeper import Keeper
+from supervisor.host.output import Output, Stdio
 from supervisor.interface import Interface
 from supervisor.policy import affected
+from supervisor.records import LogSource
 from supervisor.spec import PluginSpec, SupervisorSpec
 
 __all__ = ["Running"]
@@ -36,6 +38,7 @@ class Running:
         observers: Sequence[Observer] | None,
         runner: Callable[[], Runner] | None,
         services: Mapping[str, Sequence[Any]],
+        stdio: Mapping[str, Stdio],
     ) -> None:
         self.hub = Hub(_default_observers() if observers is None else observers)
         self.ended = anyio.Event()
@@ -45,6 +48,7 @@ class Running:
         self._stopping = anyio.Event()
         self._root: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
+        outputs = _make_outputs(stdio)
         self.keepers: dict[str, Keeper] = {
             plugin.name: Keeper(
                 plugin,
@@ -54,6 +58,7 @@ class Running:
                 on_restart=self._restart_affected,
                 on_give_up=self._give_up,
                 services=services.get(plugin.name, ()),
+                outputs=outputs.get(plugin.name, {}),
             )
             for plugin in spec.plugins
         }
@@ -176,6 +181,18 @@ class Running:
                 f"given up on, and the supervisor with it: {cause}", plugin=plugin.name, hint="mend the plugin"
             )
             self._stopping.set()
+
+
+def _make_outputs(stdio: Mapping[str, Stdio]) -> dict[str, dict[LogSource, Output]]:
+    """Return the outputs of each plugin. A writer has one, so that it is called from one thread at a time."""
+    made: dict[int, Output] = {}
+    outputs: dict[str, dict[LogSource, Output]] = {}
+    for name, given in stdio.items():
+        for source, writer in ((LogSource.STDOUT, given.stdout), (LogSource.STDERR, given.stderr)):
+            if writer is not None:
+                output = made.setdefault(id(writer), Output(writer))
+                outputs.setdefault(name, {})[source] = output
+    return outputs
 
 
 def _default_observers() -> Sequence[Observer]:

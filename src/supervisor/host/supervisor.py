@@ -7,25 +7,33 @@ import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from supervisor.abc import Observer, Runner
 from supervisor.errors import (
     ConfigurationError,
+    PluginFailedError,
+    ReattachError,
     RestartIntensityExceededError,
     SupervisorError,
     VersionMismatchError,
 )
 from supervisor.events import Event
+from supervisor.host.attachment import find_debugged
 from supervisor.host.call import UNSET, PluginChannel, Unset
 from supervisor.host.feed import Subscription
+from supervisor.host.output import Stdio
 from supervisor.host.plugin import Plugin
 from supervisor.host.running import Running
 from supervisor.interface import Interface
 from supervisor.policy import Strategy
-from supervisor.spec import PluginSpec, SupervisorSpec
+from supervisor.reattach import ReattachToken
+from supervisor.spec import Discovery, PluginSpec, SupervisorSpec
+from supervisor.tls import TlsContexts
 from supervisor.transport.generated import repair_stub
+from supervisor.transport.service import routes_of
 
 __all__ = ["Supervisor"]
 
@@ -43,6 +51,9 @@ class Supervisor:
     calls. The only exception is a plugin with `escalate`: leaving the context then raises
     `RestartIntensityExceededError`.
 
+    A plugin in debug mode (`python plugin.py --debug=NAME`) that `SUPERVISOR_REATTACH` in the environment leads to is
+    attached to instead of started.
+
     Args:
         plugins: the plugins in start order.
         strategy: who else restarts when one of them does.
@@ -50,6 +61,8 @@ class Supervisor:
         runner: where plugins run; subprocesses when None.
         services: servicers that the plugins may call, each plugin all of them; or by the plugin's name, and then those
             that are not named get none. Without, plugins cannot call the host.
+        stdio: writers for what plugins print, by the plugin's name; see `Stdio`. What has none becomes log records.
+        discovery: where to look for more plugins, each time this is entered; those found come after the others.
     """
 
     def __init__(
@@ -60,16 +73,26 @@ class Supervisor:
         observers: Sequence[Observer] | None = None,
         runner: Callable[[], Runner] | None = None,
         services: Services = (),
+        stdio: Mapping[str, Stdio] = MappingProxyType({}),
+        discovery: Discovery | None = None,
     ) -> None:
-        self.spec = SupervisorSpec(plugins=tuple(plugins), strategy=strategy)
+        self.spec = SupervisorSpec(plugins=tuple(plugins), strategy=strategy, discovery=discovery)
         self._observers = observers
         self._runner_factory = runner
-        self._services = _by_plugin(services, self.spec)
+        self._services = services
+        self._stdio = stdio
+        if discovery is None:  # otherwise the names are known later
+            self._check_all_names(self.spec)
         self._run: Running | None = None
 
     @classmethod
     def from_config(
-        cls, path: str | os.PathLike[str], *, observers: Sequence[Observer] | None = None, services: Services = ()
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        observers: Sequence[Observer] | None = None,
+        services: Services = (),
+        stdio: Mapping[str, Stdio] = MappingProxyType({}),
     ) -> Supervisor:
         """Read the plugins from a TOML file; what else there is to say is said as to the constructor.
 
@@ -79,7 +102,14 @@ class Supervisor:
         from supervisor.config import load_config  # noqa: PLC0415  # msgspec is loaded only where there is a file
 
         spec = load_config(path)
-        return cls(spec.plugins, strategy=spec.strategy, observers=observers, services=services)
+        return cls(
+            spec.plugins,
+            strategy=spec.strategy,
+            observers=observers,
+            services=services,
+            stdio=stdio,
+            discovery=spec.discovery,
+        )
 
     def __del__(self) -> None:
         # Set late: a constructor that raised leaves nothing to warn about.
@@ -97,13 +127,37 @@ class Supervisor:
     async def __aenter__(self) -> Self:
         if self._run is not None:
             raise RuntimeError("the supervisor is running already")
-        self._run = run = Running(self.spec, self._observers, self._runner_factory, self._services)
+        spec = await self._discover()
+        services = _by_plugin(self._services, spec)
+        _check_services(services, spec)
+        debugged = find_debugged(os.environ, [plugin.name for plugin in spec.plugins])
+        self._run = run = Running(spec, self._observers, self._runner_factory, services, self._stdio)
+        for token in debugged:
+            run.keepers[token.name].order_reattach(token)
         try:
             await run.start()
         except BaseException:
             self._run = None
             raise
         return self
+
+    async def _discover(self) -> SupervisorSpec:
+        """Return the specification with the plugins that are found now."""
+        if self.spec.discovery is None:
+            return self.spec
+        from supervisor.host.discovery import find_plugins  # noqa: PLC0415  # only where something is to be found
+
+        found = await find_plugins(self.spec.discovery, known=self.spec.plugins, make_runner=self._runner_factory)
+        if self._run is not None:
+            raise RuntimeError("the supervisor was entered twice")
+        spec = replace(self.spec, plugins=(*self.spec.plugins, *found))
+        self._check_all_names(spec)
+        return spec
+
+    def _check_all_names(self, spec: SupervisorSpec) -> None:
+        if isinstance(self._services, Mapping):
+            _check_names("services", self._services, spec)
+        _check_names("stdio", self._stdio, spec)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -192,6 +246,35 @@ class Supervisor:
             )
         return repair_stub(interface(channel))
 
+    async def reattach(self, token: ReattachToken) -> Plugin:
+        """Take over a plugin that runs already, as the next life of the one of its name; wait until it is ready.
+
+        From then on it is kept as any other: watched, called, stopped, and restarted by its specification, as a child of
+        this host. Said right after entering, nothing was started yet; later, the life that runs is stopped first.
+
+        When it fails the process that the token names was not signalled, and the plugin is at rest (FAILED): `start` it
+        if the error says that the process is `gone`.
+
+        Raises:
+            PluginNotFoundError: no plugin has the token's name.
+            ReattachError: the process has ended, is another one, is held by another host or does not answer as it should.
+            PluginUnavailableError: the supervisor is being left.
+        """
+        keeper = self._running.find(token.name)
+        keeper.check_loop()
+        before = keeper.generation
+        keeper.order_reattach(token)
+        await keeper.wait_begun(after=before)
+        try:
+            await keeper.wait_ready(patient=True)
+        except PluginFailedError as failed:
+            if failed.report is not None and isinstance(failed.report.error, ReattachError):
+                raise failed.report.error from failed.report.error.__cause__
+            raise
+        if keeper.attached is not token:
+            raise ReattachError("another order to take over came in between", plugin=token.name)
+        return Plugin(keeper)
+
     def plugin(self, name: str) -> Plugin:
         """Return the handle of a plugin.
 
@@ -238,12 +321,25 @@ class Supervisor:
 
 
 def _by_plugin(services: Services, spec: SupervisorSpec) -> Mapping[str, Sequence[Any]]:
-    names = [plugin.name for plugin in spec.plugins]
     if not isinstance(services, Mapping):
-        return dict.fromkeys(names, tuple(services))
-    if unknown := sorted(services.keys() - set(names)):
+        return {plugin.name: tuple(services) for plugin in spec.plugins}
+    return {name: tuple(chosen) for name, chosen in services.items()}
+
+
+def _check_services(services: Mapping[str, Sequence[Any]], spec: SupervisorSpec) -> None:
+    for plugin in spec.plugins:
+        offered = services.get(plugin.name, ())
+        routes_of(offered, plugin=plugin.name, key="services")
+        if offered and isinstance(plugin.tls, TlsContexts) and plugin.tls.server is None:
+            raise ConfigurationError(
+                "tls has no context for a server", plugin=plugin.name, key="tls", hint="services are served by the host"
+            )
+
+
+def _check_names(what: str, given: Mapping[str, object], spec: SupervisorSpec) -> None:
+    names = [plugin.name for plugin in spec.plugins]
+    if unknown := sorted(given.keys() - set(names)):
         raise ConfigurationError(
-            f"services for {', '.join(map(repr, unknown))}, which no plugin is named",
+            f"{what} for {', '.join(map(repr, unknown))}, which no plugin is named",
             hint=f"the plugins are: {', '.join(names) or 'none'}",
         )
-    return {name: tuple(chosen) for name, chosen in services.items()}

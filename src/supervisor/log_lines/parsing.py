@@ -1,8 +1,8 @@
 """One line of text to one log record.
 
-JSON of hclog, structlog, python-json-logger, slog, logrus and zap is understood, and so are level prefixes. What is
-understood is taken out, what is not stays as a field, and a line that is none of this is a record at INFO: programs
-print on stderr what they want to be seen, and go-plugin's DEBUG hides it.
+JSON of hclog, structlog, python-json-logger, slog, logrus and zap is understood, and so are hclog's text and level
+prefixes. What is understood is taken out, what is not stays as a field, and a line that is none of this is a record at
+INFO: programs print on stderr what they want to be seen, and go-plugin's DEBUG hides it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from supervisor.log_lines.hclog_text import read_hclog_text
 from supervisor.log_lines.tracebacks import GROUP_HEADER, HEADER, parse_traceback, read_stacks
 from supervisor.records import ExceptionRecord, Level, LogRecord, LogSource, escape_text
 
@@ -67,6 +68,15 @@ def parse_line(line: bytes | str, *, source: LogSource = LogSource.STDERR, trunc
 
 
 def _read_text(text: str, source: LogSource, *, truncated: bool) -> LogRecord:
+    if not truncated and (parts := read_hclog_text(text)) is not None:
+        return LogRecord(
+            level=Level.from_name(parts.level) or Level.INFO,
+            event=escape_text(parts.message),
+            logger=escape_text(parts.logger),
+            logged_at=_read_time(parts.time),
+            fields=MappingProxyType({escape_text(key): _clean(value) for key, value in parts.fields.items()}),
+            source=source,
+        )
     level, logger, event = Level.INFO, "", text
     if found := _PREFIX.match(text):
         name = found["tag"] or found["stdlib"] or found["colon"] or found["bare"]

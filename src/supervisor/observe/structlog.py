@@ -15,6 +15,7 @@ import structlog
 from supervisor.events import (
     Event,
     HandshakeDone,
+    InstanceAttached,
     InstanceExited,
     InstanceLaunched,
     LogsDropped,
@@ -95,6 +96,10 @@ class StructlogObserver:
     @_log.register
     def _(self, event: InstanceLaunched) -> None:
         self._tell("info", "plugin.launched", event, pid=event.pid)
+
+    @_log.register
+    def _(self, event: InstanceAttached) -> None:
+        self._tell("info", "plugin.attached", event, pid=event.pid)
 
     @_log.register
     def _(self, event: HandshakeDone) -> None:

@@ -19,32 +19,38 @@ from typing import Protocol, Self
 
 from supervisor.outcome import ExitStatus
 
-__all__ = ["Child", "ExitWatch", "watch_exit"]
+__all__ = ["SIGNAL_PROCESS_GROUP", "Child", "ExitWatch", "watch_exit"]
 
-_SIGNAL_PROCESS_GROUP = 1 << 2  # PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9; not named by Python yet
+SIGNAL_PROCESS_GROUP = 1 << 2  # PIDFDSIGNAL_PROCESS_GROUP, Linux 6.9; not named by Python yet
 _UNKNOWN = ExitStatus()
 
 
 class Child:
-    """A child of this process whose reaping is ours, leader of its own process group.
+    """A child of this process whose reaping is ours, as a rule leader of its own process group.
 
     It stays unreaped until `reap()`: as a zombie it keeps its pid, so that its group can still be signalled.
     """
 
-    __slots__ = ("_pidfd", "_reaped", "pid")
+    __slots__ = ("_leads_group", "_pidfd", "_reaped", "pid")
 
-    def __init__(self, pid: int, *, use_pidfd: bool = True) -> None:
-        """Take charge of a child that was just started in a session of its own.
+    def __init__(self, pid: int, *, leads_group: bool = True, use_pidfd: bool = True) -> None:
+        """Take charge of a child that was just started.
+
+        Args:
+            pid: its process id.
+            leads_group: whether it was started in a session of its own; else it shares our own process group.
+            use_pidfd: whether to use a pidfd where the platform has them.
 
         Raises:
             OSError: there was no descriptor left for it.
         """
         self.pid = pid
+        self._leads_group = leads_group
         self._reaped = False
         self._pidfd = _open_pidfd(pid) if use_pidfd else -1
 
     @classmethod
-    def adopt(cls, process: subprocess.Popen[bytes], *, use_pidfd: bool = True) -> Self:
+    def adopt(cls, process: subprocess.Popen[bytes], *, leads_group: bool = True, use_pidfd: bool = True) -> Self:
         """Take a child over from `Popen`, which must not reap it any more; kill it if that is not possible.
 
         Raises:
@@ -52,9 +58,9 @@ class Child:
         """
         process.returncode = 0  # not true, but it keeps Popen's hands off
         try:
-            return cls(process.pid, use_pidfd=use_pidfd)
+            return cls(process.pid, leads_group=leads_group, use_pidfd=use_pidfd)
         except OSError:
-            os.killpg(process.pid, signal.SIGKILL)
+            (os.killpg if leads_group else os.kill)(process.pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(process.pid, 0)
             raise
@@ -83,17 +89,18 @@ class Child:
             self._reaped = True
 
     def signal_group(self, number: int) -> None:
-        """Signal the child's whole process group; does nothing when there is nobody in it."""
+        """Signal the child's whole process group, or the child alone when that is ours too; nobody may be in it."""
         if self._pidfd >= 0:
             try:
-                return signal.pidfd_send_signal(self._pidfd, number, None, _SIGNAL_PROCESS_GROUP)
+                flags = SIGNAL_PROCESS_GROUP if self._leads_group else 0
+                return signal.pidfd_send_signal(self._pidfd, number, None, flags)
             except OSError as error:
                 if error.errno != errno.EINVAL:  # EINVAL: the kernel is older than 6.9
                     return None
         # An unreaped child pins its pid and thereby the group's. ECHILD here means that it is no longer ours.
         if not self._reaped and self.peek() != _UNKNOWN:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+                (os.killpg if self._leads_group else os.kill)(self.pid, number)
         return None
 
     def wait_blocking(self, timeout: float) -> bool:

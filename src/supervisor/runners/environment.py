@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from supervisor.runners.lineage import VARIABLE as LINEAGE
-from supervisor.spec import PluginSpec
+from supervisor.spec import PluginSpec, Stdin
 
 __all__ = ["ALLOWED", "build_environment", "extend_lineage"]
 
@@ -22,7 +22,7 @@ ALLOWED: Final = frozenset(
 """Names that are inherited, besides `LC_*`.
 
 Not among them, on purpose: whatever changes the code that a program loads (LD_*, DYLD_*, PYTHON*, NODE_OPTIONS ...),
-credentials (AWS_*, *_TOKEN, SSH_AUTH_SOCK ...), TERM (there is no terminal) and VIRTUAL_ENV, which interpreters do not
+credentials (AWS_*, *_TOKEN, SSH_AUTH_SOCK ...), TERM (there is none, unless stdin is inherited) and VIRTUAL_ENV, which interpreters do not
 need: a virtual environment is found from the interpreter's own path.
 """
 
@@ -46,8 +46,14 @@ def build_environment(
 
     `PLUGIN_LIFELINE` tells programs that know it (this library's sdk) that standard input ends with the host.
     """
-    inherited = {name: value for name, value in host_env.items() if _passes(name, everything=spec.inherit_env)}
-    own = {"PLUGIN_UNIX_SOCKET_DIR": socket_dir, "PLUGIN_LIFELINE": "stdin"}
+    inherited = {name: value for name, value in host_env.items() if _passes(name, spec)}
+    own = {"PLUGIN_UNIX_SOCKET_DIR": socket_dir}
+    if spec.stdin is Stdin.LIFELINE and not spec.survive_host:
+        own["PLUGIN_LIFELINE"] = "stdin"
+    if spec.socket_group is not None:
+        own["PLUGIN_UNIX_SOCKET_GROUP"] = spec.socket_group
+    if spec.ports is not None:
+        own["PLUGIN_MIN_PORT"], own["PLUGIN_MAX_PORT"] = map(str, spec.ports)
     return {**inherited, **spec.env, **variables, **own}
 
 
@@ -56,10 +62,10 @@ def extend_lineage(host_env: Mapping[str, str], *tokens: str) -> str:
     return ":".join([*filter(None, [host_env.get(LINEAGE, "")]), *tokens])
 
 
-def _passes(name: str, *, everything: bool) -> bool:
+def _passes(name: str, spec: PluginSpec) -> bool:
     if name.upper().startswith("PLUGIN_"):
         return False
-    if everything:
+    if spec.inherit_env or (name == "TERM" and spec.stdin is Stdin.INHERIT):
         return True
     if sys.platform == "win32":
         return name.upper() in _ALLOWED_ON_WINDOWS

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Self
 
@@ -21,14 +22,14 @@ _REAP = 1.0
 
 
 class Guard:
-    """A process that kills what carries `token` and removes `directory` when this host is gone, however it went."""
+    """A process that kills what carries `token` and removes `directories` when this host is gone, however it went."""
 
-    __slots__ = ("_child", "_lifeline", "directory")
+    __slots__ = ("_child", "_lifeline", "directories")
 
-    def __init__(self, child: Child, lifeline: HostOnly, directory: str) -> None:
+    def __init__(self, child: Child, lifeline: HostOnly, directories: Sequence[str]) -> None:
         self._child = child
         self._lifeline = lifeline
-        self.directory = directory
+        self.directories = tuple(directories)
 
     @staticmethod
     def possible() -> bool:
@@ -38,7 +39,7 @@ class Guard:
         return lineage.SUPPORTED and not getattr(sys, "frozen", False) and name.startswith(("python", "pypy"))
 
     @classmethod
-    def start(cls, token: str, directory: str) -> Self:
+    def start(cls, token: str, directories: Sequence[str]) -> Self:
         """Start a guard in a session of its own.
 
         Raises:
@@ -51,7 +52,7 @@ class Guard:
         lifeline = HostOnly(writing)
         try:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own file
-                [sys.executable, "-I", "-S", spec.origin, token, str(os.getsid(0)), directory],
+                [sys.executable, "-I", "-S", spec.origin, token, str(os.getsid(0)), *directories],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -59,7 +60,7 @@ class Guard:
                 env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
                 start_new_session=True,
             )
-            return cls(Child.adopt(process), lifeline, directory)
+            return cls(Child.adopt(process), lifeline, directories)
         except BaseException:
             lifeline.close()  # ends the guard too, should it have been started
             raise

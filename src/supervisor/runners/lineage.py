@@ -64,9 +64,10 @@ def sweep(token: str, *, session: int = 0, spare: Collection[int] = (), timeout:
     return True
 
 
-def carries(pid: int, token: str) -> bool:
-    """Whether the process shows the token in its environment; False when it cannot be read."""
-    return token.encode() in _environment(pid)
+def carries(pid: int, *texts: str) -> bool:
+    """Whether the process shows one of the texts in its environment; False when it cannot be read."""
+    environment = _environment(pid)
+    return any(text.encode() in environment for text in texts)
 
 
 def _find(token: bytes, session: int, spare: frozenset[int]) -> Iterator[_Found]:

@@ -22,11 +22,12 @@ from collections.abc import Iterator
 
 from supervisor.runners.host_only import HostOnly
 from supervisor.runners.launch_errors import refusal
+from supervisor.runners.socket_group import INSIDE, PASSAGE, can_pass, open_to_group
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["MAX_SOCKET_PATH", "RuntimeDirectory", "remove_directory"]
+__all__ = ["MAX_SOCKET_PATH", "RuntimeDirectory", "is_surviving", "remove_directory"]
 
 MAX_SOCKET_PATH = 90
 """Bytes that a socket's path may have; the kernels take 103 (macOS) and 107 (Linux)."""
@@ -40,9 +41,13 @@ _ATTEMPTS = 16
 class RuntimeDirectory:
     """The directory of one host. Created at the first use, removed by `close()`, by the guard or by the next host."""
 
-    def __init__(self, root: str | None = None) -> None:
-        """Use `root` as the parent; the first usable of the user's runtime directory and the temporary ones if None."""
+    def __init__(self, root: str | None = None, *, group: int | None = None) -> None:
+        """Use `root` as the parent; the first usable of the user's runtime directory and the temporary ones if None.
+
+        With a group its members may pass, and the parent is one where they can: not the user's runtime directory.
+        """
         self._root = root
+        self._group = group
         self._path: str | None = None
         self._lock: HostOnly | None = None
 
@@ -62,8 +67,25 @@ class RuntimeDirectory:
         """
         if self._path is None or not self._is_intact():
             self._abandon()
-            self._path, self._lock = _create_in_first_usable(self._root)
-        return _make_directory(self._path, "")
+            self._path, self._lock = _create_in_first_usable(self._root, self._group, PASSAGE)
+        path = _make_directory(self._path, "")
+        try:
+            if self._group is not None:
+                open_to_group(path, self._group, INSIDE)
+        except BaseException:
+            remove_directory(path)
+            raise
+        return path
+
+    def create_surviving(self) -> tuple[str, HostOnly]:
+        """Create a directory that is not inside the host's and return its path and its lock.
+
+        For as long as somebody holds the lock, no host takes it for what a dead one has left.
+
+        Raises:
+            OSError, LaunchError: as `create_instance`.
+        """
+        return _create_in_first_usable(self._root, self._group, INSIDE)
 
     def close(self) -> None:
         """Remove everything; idempotent, never raises."""
@@ -86,18 +108,23 @@ class RuntimeDirectory:
         self._path = self._lock = None
 
 
+def is_surviving(path: str) -> bool:
+    """Whether a path is that of a directory as `create_surviving` makes them, and only we can write into it."""
+    return _NAME.fullmatch(os.path.basename(path)) is not None and _is_ours(path)
+
+
 def remove_directory(path: str) -> None:
     """Remove the directory of one instance and what it holds; never raises."""
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _create_in_first_usable(root: str | None) -> tuple[str, HostOnly]:
+def _create_in_first_usable(root: str | None, group: int | None, mode: int) -> tuple[str, HostOnly]:
     problem: Exception | None = None
     for candidate in _candidates() if root is None else (root,):
         try:
-            _check_parent(candidate)
+            _check_parent(candidate, group)
             _remove_dead_hosts(candidate)
-            return _create_locked(candidate)
+            return _create_locked(candidate, group, mode)
         except Exception as error:  # noqa: BLE001 - the next candidate may do; the last word is raised below
             problem = problem or error
     assert problem is not None
@@ -114,15 +141,20 @@ def _candidates() -> Iterator[str]:
 
 
 def _is_private(path: str) -> bool:
+    return _is_ours(path, closed_to=0o077)
+
+
+def _is_ours(path: str, closed_to: int = 0o027) -> bool:
+    """Whether it is a directory of ours without these rights for others; a group may look in if it must."""
     try:
         status = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & closed_to
 
 
-def _check_parent(path: str) -> None:
-    """Refuse a parent whose sockets' paths would be too long, or in which others could swap our directory."""
+def _check_parent(path: str, group: int | None) -> None:
+    """Refuse a parent with too long a path, one that keeps our group out, or where others could swap our directory."""
     longest = len(os.fsencode(path)) + len("/sup-01234567/01234567/") + _SOCKET_NAME
     if longest > MAX_SOCKET_PATH:
         raise refusal(
@@ -144,14 +176,24 @@ def _check_parent(path: str) -> None:
             f"others could replace a directory in {path!r}",
             hint="use a runtime directory of your own, or one with the sticky bit",
         )
+    if group is not None and not can_pass(path, group):
+        raise refusal(errno.EACCES, f"group {group} cannot get into {path!r}", hint="point TMPDIR to /tmp")
 
 
-def _create_locked(parent: str) -> tuple[str, HostOnly]:
+def _create_locked(parent: str, group: int | None, mode: int) -> tuple[str, HostOnly]:
     for _ in range(_ATTEMPTS):
         path = _make_directory(parent, _PREFIX)
         lock = _take_lock(path)
-        if lock is not None:
-            return path, lock
+        if lock is None:
+            continue
+        try:
+            if group is not None:
+                open_to_group(path, group, mode)
+        except BaseException:
+            remove_directory(path)
+            lock.close()
+            raise
+        return path, lock
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), parent)
 
 
@@ -190,7 +232,7 @@ def _remove_dead_hosts(parent: str) -> None:
         names = [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
     for name in names:
         path = os.path.join(parent, name)
-        if not _is_private(path):
+        if not _is_ours(path):
             continue
         with contextlib.suppress(OSError):
             lock = _take_lock(path)

@@ -4,20 +4,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import stat
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from supervisor.address import Address, MemoryAddress, UnixAddress
+from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress
 from supervisor.errors import HandshakeError
 
-__all__ = ["check_announced", "listener_pid"]
+__all__ = ["check_announced", "check_peer", "listener_pid", "owns_port"]
 
 _UCRED = struct.Struct("3i")
+
+_LISTENING = "0A"
 
 
 def check_announced(address: Address, *, directory: str, in_tree: Callable[[int], bool]) -> Address:
@@ -50,6 +54,55 @@ def listener_pid(connected: socket.socket) -> int:
         return 0
     pid, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     return int(pid) if uid == os.geteuid() else 0
+
+
+def check_peer(connected: socket.socket, *, in_tree: Callable[[int], bool]) -> None:
+    """Make sure that the other end of a connected unix socket is of the plugin's tree. Other families pass.
+
+    Raises:
+        HandshakeError: it is not.
+    """
+    if connected.family == socket.AF_UNIX and sys.platform == "linux" and not in_tree(listener_pid(connected)):
+        raise HandshakeError("the other end is not part of the plugin", field="address")
+
+
+def owns_port(pid: int, address: TcpAddress) -> bool:
+    """Whether a process has a socket that listens at a TCP address; False when that cannot be told."""
+    sockets = _open_sockets(pid)
+    hosts = {_as_in_table(address.host), *map(_as_in_table, ("0.0.0.0", "::"))}  # noqa: S104 - looked for, not bound
+    for table in ("tcp", "tcp6"):
+        for local, state, inode in _read_sockets(f"/proc/{pid}/net/{table}"):
+            host, _, port = local.partition(":")
+            if state == _LISTENING and inode in sockets and host in hosts and int(port, 16) == address.port:
+                return True
+    return False
+
+
+def _as_in_table(host: str) -> str:
+    """Return an address as `/proc/net/tcp` has it: words of four bytes, each as this machine's integer."""
+    packed = ipaddress.ip_address(host).packed
+    words = (packed[start : start + 4] for start in range(0, len(packed), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+
+
+def _open_sockets(pid: int) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{name}").removeprefix("socket:[").removesuffix("]"))
+    return found
+
+
+def _read_sockets(path: str) -> Iterator[tuple[str, str, str]]:
+    """Yield local address, state and inode of each socket."""
+    try:
+        with open(path, encoding="ascii") as file:
+            for line in file.readlines()[1:]:
+                fields = line.split()
+                yield fields[1], fields[3], fields[9]
+    except OSError:
+        return
 
 
 def _check_file(address: UnixAddress) -> None:

@@ -11,6 +11,9 @@ What holds a plugin to its host, in layers, each for what the one before it cann
 Layers 2 to 4 are Linux only. On other POSIX systems a process that left its group is not found, and only programs that
 watch their standard input end with a host that was killed. Windows is not supported by this runner.
 
+A plugin with `survive_host` is held by none but the first, and its own token; `caretaker` looks after it. One with the
+host's stdin has no session of its own, so that layer 1 is missing.
+
 What it isolates is crashes, not malice: a plugin runs as the host's user and can do what that user can.
 """
 
@@ -25,24 +28,31 @@ import warnings
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
-from socket import AF_UNIX, socket
+from socket import socket
 
 from anyio.lowlevel import checkpoint
 
 from supervisor.address import Address, UnixAddress
-from supervisor.errors import HandshakeError, LaunchError
+from supervisor.errors import LaunchError, ReattachError
 from supervisor.outcome import ExitStatus
+from supervisor.reattach import ProcessIdentity, ReattachToken
 from supervisor.runners import lineage
+from supervisor.runners.attached import AttachedSubprocess, attach
+from supervisor.runners.caretaker import Caretaker
 from supervisor.runners.child import watch_exit
+from supervisor.runners.command import PreparedCommand, prepare_command
 from supervisor.runners.environment import build_environment, extend_lineage
-from supervisor.runners.executable import check_directory, resolve_program
 from supervisor.runners.guard import Guard
+from supervisor.runners.host_only import HostOnly
 from supervisor.runners.launch_errors import launch_error
-from supervisor.runners.launcher import Launched, command_line, spawn
+from supervisor.runners.launcher import Launched, spawn
 from supervisor.runners.oom import CGROUP_ROOT, OomCounter
 from supervisor.runners.pipes import PipeReader
+from supervisor.runners.process_table import identify
 from supervisor.runners.runtime_directory import RuntimeDirectory, remove_directory
-from supervisor.runners.socket_check import check_announced, listener_pid
+from supervisor.runners.sealed import SealedFiles
+from supervisor.runners.socket_check import check_announced, check_peer
+from supervisor.runners.socket_group import SOCKET, find_group, open_to_group
 from supervisor.spec import PluginSpec
 
 __all__ = ["SubprocessProcess", "SubprocessRunner"]
@@ -76,7 +86,10 @@ class SubprocessRunner:
             use_pidfd: whether to use pidfds where the platform has them; a thread per child waits for its end otherwise.
             cgroup_root: where the control groups are mounted.
         """
+        self._runtime_root = runtime_root
         self._directory = RuntimeDirectory(runtime_root)
+        self._group_directories: dict[int, RuntimeDirectory] = {}
+        self._sealed = SealedFiles()
         self._token = secrets.token_hex(16)
         self._guard: Guard | None = None
         self._wants_guard = guard and Guard.possible()
@@ -84,7 +97,7 @@ class SubprocessRunner:
         self._cgroup_root = cgroup_root
         self._owner = os.getpid()
         self._closed = False
-        self._instances: weakref.WeakSet[SubprocessProcess] = weakref.WeakSet()
+        self._instances: weakref.WeakSet[SubprocessProcess | AttachedSubprocess] = weakref.WeakSet()
 
     async def launch(self, spec: PluginSpec, *, generation: int, variables: Mapping[str, str]) -> SubprocessProcess:
         """Start one instance of `spec` and return at once, before it has said a word.
@@ -101,7 +114,9 @@ class SubprocessRunner:
         if self._closed or os.getpid() != self._owner:
             raise LaunchError("the runner is closed, or belongs to the process that forked this one", plugin=spec.name)
         try:
-            return self._launch(spec, variables, asyncio.get_running_loop())
+            search = build_environment(os.environ, spec, variables, "").get("PATH", os.defpath)
+            command = await prepare_command(spec, search=search, sealed=self._sealed)
+            return self._launch(spec, command, variables, asyncio.get_running_loop())
         except (OSError, ValueError) as error:
             raise launch_error(error, plugin=spec.name, doing=f"starting {spec.command[0]!r}") from error
         except LaunchError as error:
@@ -109,38 +124,90 @@ class SubprocessRunner:
             raise
 
     def _launch(
-        self, spec: PluginSpec, variables: Mapping[str, str], loop: asyncio.AbstractEventLoop
+        self,
+        spec: PluginSpec,
+        command: PreparedCommand,
+        variables: Mapping[str, str],
+        loop: asyncio.AbstractEventLoop,
     ) -> SubprocessProcess:
-        check_directory(spec.cwd)
-        search = build_environment(os.environ, spec, variables, "").get("PATH", os.defpath)
-        program = resolve_program(spec.command[0], search=search, cwd=spec.cwd)
         token = secrets.token_hex(16)
         with ExitStack() as undo:
-            directory = self._directory.create_instance()
+            group = find_group(spec.socket_group) if spec.socket_group is not None else None
+            directory, lock = self._create_directory(spec, group)
             undo.callback(remove_directory, directory)
-            self._ensure_guard()
+            if lock is not None:
+                undo.callback(lock.close)
             # The lineage comes first: a process that overwrites the end of its environment with a title keeps it.
-            tokens = {lineage.VARIABLE: extend_lineage(os.environ, self._token, token)}
+            ours = () if spec.survive_host else (self._token,)  # what this host's guard sweeps for
+            tokens = {lineage.VARIABLE: extend_lineage(os.environ, *ours, token)}
             environment = {**tokens, **build_environment(os.environ, spec, {**variables, **tokens}, directory)}
-            command = command_line(program, spec.command[1:])
-            launched = spawn(command, env=environment, cwd=spec.cwd, use_pidfd=self._use_pidfd)
+            launched = spawn(
+                command.line,
+                env=environment,
+                cwd=spec.cwd,
+                stdin=None if spec.survive_host else spec.stdin,
+                inherited=command.descriptors,
+                use_pidfd=self._use_pidfd,
+            )
             undo.callback(launched.abandon)
+            caretaker = None
+            if lock is not None:
+                caretaker = Caretaker.start(launched, directory, lock, tokens)
+                undo.callback(caretaker.close)
             oom = OomCounter(launched.child.pid, root=self._cgroup_root)
-            process = SubprocessProcess(launched, loop, token=token, directory=directory, oom=oom)
+            process = SubprocessProcess(
+                launched, loop, token=token, directory=directory, group=group, oom=oom, caretaker=caretaker
+            )
             undo.pop_all()
         self._instances.add(process)
         return process
 
+    async def attach(self, spec: PluginSpec, token: ReattachToken) -> AttachedSubprocess:
+        """Take over a process that another host started, or nobody did; see `runners.attached`.
+
+        Raises:
+            ReattachError: it is gone, is another one, or is not to be had. Nothing was signalled.
+        """
+        await checkpoint()
+        if self._closed or os.getpid() != self._owner:
+            raise ReattachError("the runner is closed, or belongs to another process", plugin=spec.name)
+        try:
+            process = await attach(token, make_directory=self._create_own)
+        except ReattachError as error:
+            error.plugin = spec.name
+            raise
+        self._instances.add(process)
+        return process
+
+    def _create_directory(self, spec: PluginSpec, group: int | None) -> tuple[str, HostOnly | None]:
+        """Create the directory of an instance: inside ours, or beside it, locked, for one that survives us."""
+        parent = self._directory
+        if group is not None:
+            parent = self._group_directories.setdefault(group, RuntimeDirectory(self._runtime_root, group=group))
+        if spec.survive_host:
+            return parent.create_surviving()
+        directory = parent.create_instance()
+        self._ensure_guard()
+        return directory, None
+
+    def _create_own(self) -> str:
+        directory = self._directory.create_instance()
+        self._ensure_guard()
+        return directory
+
     def _ensure_guard(self) -> None:
         """Start the guard before the first plugin, and again if it was killed or the runtime directory has moved."""
-        directory = self._directory.path
-        if not self._wants_guard or directory is None:
+        directories = tuple(each.path for each in self._directories() if each.path is not None)
+        if not self._wants_guard or not directories:
             return
-        if self._guard is not None and (not self._guard.alive() or self._guard.directory != directory):
+        if self._guard is not None and (not self._guard.alive() or self._guard.directories != directories):
             self._guard.close()
             self._guard = None
         if self._guard is None:
-            self._guard = Guard.start(self._token, directory)
+            self._guard = Guard.start(self._token, directories)
+
+    def _directories(self) -> tuple[RuntimeDirectory, ...]:
+        return (self._directory, *self._group_directories.values())
 
     def close(self) -> None:
         """Close what was launched and is not closed yet, end the guard, remove the directory. Idempotent, synchronous."""
@@ -149,21 +216,31 @@ class SubprocessRunner:
         self._closed = True
         for process in tuple(self._instances):
             process.close()
+        self._sealed.close()
         # The guard goes last: a host that is killed in the middle of this still has somebody to clear up after it.
-        self._directory.close()
+        for directory in self._directories():
+            directory.close()
         if self._guard is not None:
             self._guard.close()
 
 
 class SubprocessProcess:
-    """A child process and all that it started. A `LaunchedProcess`.
+    """A child process and all that it started. A `LaunchedProcess`, and a `SurvivingProcess` if its spec said so.
 
     After the leader has ended it stays a zombie until `kill_tree()` or `close()`: that pins its pid, and with it the
     process group and session that its children may still live in.
     """
 
     def __init__(
-        self, launched: Launched, loop: asyncio.AbstractEventLoop, *, token: str, directory: str, oom: OomCounter
+        self,
+        launched: Launched,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        token: str,
+        directory: str,
+        group: int | None = None,
+        oom: OomCounter,
+        caretaker: Caretaker | None = None,
     ) -> None:
         self._closed = True  # until all of this has worked, clearing up is the launcher's
         self._owner = os.getpid()
@@ -172,7 +249,9 @@ class SubprocessProcess:
         self._lifeline = launched.lifeline
         self._token = token
         self._directory = directory
+        self._group = group
         self._oom = oom
+        self._caretaker = caretaker
         self._status: ExitStatus | None = None
         self._ended = asyncio.Event()
         self._tree_killed = False
@@ -254,14 +333,39 @@ class SubprocessProcess:
         """Return the address of a socket in the instance's private directory."""
         return UnixAddress(f"{self._directory}/host{secrets.token_hex(4)}")
 
+    def host_to_plugin(self, address: Address) -> Address:
+        """Return the address as it is, with its socket open to the plugin's socket group.
+
+        Raises:
+            OSError: the group cannot be let in.
+        """
+        if self._group is not None and isinstance(address, UnixAddress):
+            open_to_group(address.path, self._group, SOCKET)
+        return address
+
     def check_peer(self, connected: socket) -> None:
         """Make sure that the other end of a connected unix socket is of this tree. Other families pass.
 
         Raises:
             HandshakeError: it is not.
         """
-        if connected.family == AF_UNIX and sys.platform == "linux" and not self._in_tree(listener_pid(connected)):
-            raise HandshakeError("the other end is not part of the plugin", field="address")
+        check_peer(connected, in_tree=self._in_tree)
+
+    def identity(self) -> ProcessIdentity:
+        """Return what tells it from every other process."""
+        return identify(self.pid, lineage=self._token, directory=self._directory)
+
+    def detach(self) -> None:
+        """Leave it to its caretaker, for another host to take over. Idempotent.
+
+        It stays a child of this process: when it ends it is reaped, if the loop still runs then.
+        """
+        if self._closed or os.getpid() != self._owner:
+            return
+        self._closed = self._tree_killed = True
+        self._release()
+        if self._caretaker is not None:
+            self._caretaker.leave(self._loop)
 
     def close(self) -> None:
         """Kill what still runs, release descriptors and the runtime directory. Synchronous and idempotent."""
@@ -271,12 +375,18 @@ class SubprocessProcess:
         self.kill_tree()
         if self._status is None and self._child.wait_blocking(_CLOSE):
             self._on_exit()
-        self._stdout.close()
-        self._stderr.close()
-        self._lifeline.close()
+        self._release()
+        if self._caretaker is not None:
+            self._caretaker.close()
         remove_directory(self._directory)
         if self._status is not None:
             self._child.close()
+
+    def _release(self) -> None:
+        self._stdout.close()
+        self._stderr.close()
+        if self._lifeline is not None:
+            self._lifeline.close()
 
     def _in_tree(self, pid: int) -> bool:
         if pid <= 0:
@@ -295,6 +405,6 @@ class SubprocessProcess:
         if not self._loop.is_closed():
             self._ended.set()
         if self._closed:
-            self._child.close()  # it outlived `close()`, and dies now
+            self._child.close()  # it outlived `close()` or `detach()`, and dies now
         elif self._tree_killed:
             self._child.reap()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import threading
-from contextlib import suppress
 from typing import Final
 
 __all__ = ["STDERR_FD", "StderrWriter", "claim_stdin", "claim_stdout"]
@@ -26,13 +24,11 @@ def claim_stdout() -> int:
     """Put the real stdout aside and return its descriptor; from now on descriptor 1 is stderr.
 
     A stray print, a C library or a child process can then neither spoil the handshake nor block on a pipe that nobody
-    reads. What `sys.stdout` holds already goes to stderr as well.
+    reads. What `sys.stdout` holds goes to stderr as well.
     """
     _ensure_stderr()
     claimed = os.dup(STDOUT_FD)
     os.dup2(STDERR_FD, STDOUT_FD)
-    with suppress(OSError, ValueError, AttributeError):
-        sys.stdout.flush()
     return claimed
 
 

@@ -73,7 +73,8 @@ class Doors:
             )
         else:
             choose_place = _places_like(listener, request)
-            way = Announcing(infos.send, choose_place=choose_place, limits=limits, tls=tls)
+            way = announcing = Announcing(infos.send, choose_place=choose_place, limits=limits, tls=tls)
+            infos.on_another = announcing.forget
         self.broker = Broker(infos, way, limits=limits, on_error=on_error)
 
     async def open(self, on_deserted: Callable[[], None]) -> None:

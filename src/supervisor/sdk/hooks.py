@@ -16,7 +16,7 @@ from supervisor.sdk.descriptors import STDERR_FD
 from supervisor.sdk.log_sink import LogSink
 from supervisor.sdk.tracebacks import describe_exception
 
-__all__ = ["capture_events", "dump_stacks_on_abort", "ignore_interrupts", "stop_on_sigterm"]
+__all__ = ["capture_events", "dump_stacks_on_abort", "ignore_interrupts", "stop_on"]
 
 
 def capture_events(sink: LogSink) -> None:
@@ -37,7 +37,16 @@ def capture_events(sink: LogSink) -> None:
                 exception=describe_exception(arguments.exc_value),
             )
 
+    def on_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+        sink.emit(
+            Level.ERROR,
+            f"{unraisable.err_msg or 'Exception ignored in'} {unraisable.object!r}",
+            exception=describe_exception(unraisable.exc_value),
+        )
+
     sys.excepthook = on_uncaught
+    # Else they are printed to sys.stderr, which is not the host's log.
+    sys.unraisablehook = on_unraisable
     threading.excepthook = on_thread_uncaught
     capture_stdlib(sink, structlog.contextvars.get_contextvars)
     capture_structlog(sink)
@@ -56,7 +65,7 @@ def ignore_interrupts() -> None:
         signal.signal(signal.SIGINT, lambda *_: None)
 
 
-def stop_on_sigterm(stop: Callable[[], None]) -> None:
-    """Call `stop` in the running loop on SIGTERM, where the platform and the thread allow it."""
+def stop_on(number: signal.Signals, stop: Callable[[], None]) -> None:
+    """Call `stop` in the running loop on a signal, where the platform and the thread allow it."""
     with suppress(NotImplementedError, RuntimeError, ValueError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+        asyncio.get_running_loop().add_signal_handler(number, stop)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from supervisor.errors import ConfigurationError
 from supervisor.handshake import parse_boolean
 from supervisor.records import Level
 
-__all__ = ["HostRequest", "parse_level", "read_environment"]
+__all__ = ["HostRequest", "forget_host", "parse_level", "read_environment"]
 
+_VARIABLES = (
+    "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR", "PLUGIN_UNIX_SOCKET_GROUP", "PLUGIN_MIN_PORT",
+    "PLUGIN_MAX_PORT", "PLUGIN_MULTIPLEX_GRPC", "PLUGIN_HOST_SERVICES", "PLUGIN_LIFELINE", "PLUGIN_LOG_LEVEL",
+    "PLUGIN_CLIENT_CERT", "PLUGIN_SYNC_STDERR",
+)  # fmt: skip
 _MAX_PORT = 65535
 _IDS = 2**32
 
@@ -30,6 +35,7 @@ class HostRequest:
         lifeline: whether the end of stdin means that the host is gone.
         log_level: stdlib logging's number from which records are wanted; None when the host did not say.
         client_certificate: the host's certificate as PEM, when it asks for AutoMTLS.
+        sync_stderr: whether `sys.stderr` goes to the host's writer, as go-plugin's hosts have one, and not to its log.
     """
 
     versions: str = ""
@@ -42,6 +48,7 @@ class HostRequest:
     lifeline: bool = False
     log_level: int | None = None
     client_certificate: str | None = None
+    sync_stderr: bool = True
 
 
 def read_environment(environment: Mapping[str, str]) -> HostRequest:
@@ -68,7 +75,18 @@ def read_environment(environment: Mapping[str, str]) -> HostRequest:
         lifeline=environment.get("PLUGIN_LIFELINE") == "stdin",
         log_level=parse_level(environment.get("PLUGIN_LOG_LEVEL", "")),
         client_certificate=environment.get("PLUGIN_CLIENT_CERT") or None,
+        sync_stderr=parse_boolean(environment.get("PLUGIN_SYNC_STDERR", "")) is not False,
     )
+
+
+def forget_host(environment: MutableMapping[str, str]) -> None:
+    """Remove what was meant for this process alone.
+
+    Else a host that it starts hands it on to plugins of its own, as go-plugin's do: they would show a certificate that
+    nobody asked for, speak yamux to who does not, and end with a lifeline that was never theirs.
+    """
+    for name in _VARIABLES:
+        environment.pop(name, None)
 
 
 def parse_level(level: str | int | None) -> int | None:

@@ -70,6 +70,10 @@ def _bind_unix(directory: str | None, group: str | None) -> Listener:
         socket=socket.socket(socket.AF_UNIX), address=UnixAddress(str(path)), own_directory=own_directory
     )
     try:
+        if own_directory is not None and group is not None:
+            # go-plugin puts the socket into the temporary directory itself, where its group gets to it.
+            _give_to(group, own_directory)
+            own_directory.chmod(0o750)
         _bind_file(listener.socket, path, group)
     except BaseException:
         listener.socket.close()
@@ -89,10 +93,14 @@ def _bind_file(unbound: socket.socket, path: Path, group: str | None) -> None:
     # Nobody can connect before `listen`, so nobody gets in under another mode than this.
     path.chmod(0o600 if group is None else 0o660)
     if group is not None:
-        try:
-            shutil.chown(path, group=int(group) if group.isascii() and group.isdigit() else group)
-        except LookupError as error:
-            raise ConfigurationError(f"there is no group {group!r}", key="PLUGIN_UNIX_SOCKET_GROUP") from error
+        _give_to(group, path)
+
+
+def _give_to(group: str, path: Path) -> None:
+    try:
+        shutil.chown(path, group=int(group) if group.isascii() and group.isdigit() else group)
+    except LookupError as error:
+        raise ConfigurationError(f"there is no group {group!r}", key="PLUGIN_UNIX_SOCKET_GROUP") from error
 
 
 def _bind_tcp(lowest: int, highest: int) -> Listener:

@@ -24,12 +24,24 @@ class LogSink:
         buffer: takes records while the host follows.
         write_line: takes lines for stderr.
         level: stdlib logging's number below which nothing is wanted.
+        format_line: makes such a line, as hclog does.
+        echo: whether lines are wanted as well while the host follows.
     """
 
-    def __init__(self, buffer: LogBuffer, write_line: Callable[[bytes], object], *, level: int) -> None:
+    def __init__(
+        self,
+        buffer: LogBuffer,
+        write_line: Callable[[bytes], object],
+        *,
+        level: int,
+        format_line: Callable[..., bytes] = format_line,
+        echo: bool = False,
+    ) -> None:
         self.level = level
         self.buffer = buffer
         self._write_line = write_line
+        self._format_line = format_line
+        self._echo = echo
         self._gates: list[Callable[[int], None]] = []
         self._owner = os.getpid()
         self._inside = threading.local()
@@ -65,9 +77,11 @@ class LogSink:
             # A forked child has the buffer's memory, but nobody who sends it.
             if self.buffer.is_open and os.getpid() == self._owner:
                 record = encode_record(level, event, logger=logger, logged_at=at, fields=fields, exception=exception)
-                if self.buffer.offer(record):
+                if self.buffer.offer(record) and not self._echo:
                     return
-            self._write_line(format_line(level, event, logger=logger, logged_at=at, fields=fields, exception=exception))
+            self._write_line(
+                self._format_line(level, event, logger=logger, logged_at=at, fields=fields, exception=exception)
+            )
         except Exception:  # noqa: BLE001  # logging must not end what is logged about
             return
         finally:
@@ -76,9 +90,9 @@ class LogSink:
     def spill(self) -> bool:
         """Write a batch of what the host did not take to stderr; whether nothing is left and stderr is the way again."""
         records, dropped = self.buffer.take()
-        for record in decode_batch(encode_batch(records, 0)).records:
+        for record in () if self._echo else decode_batch(encode_batch(records, 0)).records:
             self._write_line(
-                format_line(
+                self._format_line(
                     record.level,
                     record.event,
                     logger=record.logger,
@@ -92,6 +106,6 @@ class LogSink:
         if (lost := dropped - self.buffer.reported) > 0:
             self.buffer.reported = dropped
             self._write_line(
-                format_line(Level.WARNING, "log records dropped", logged_at=time.time(), fields={"count": lost})
+                self._format_line(Level.WARNING, "log records dropped", logged_at=time.time(), fields={"count": lost})
             )
         return True

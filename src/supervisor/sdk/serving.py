@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Final, Literal
 
 from supervisor.errors import ConfigurationError
-from supervisor.records import Level
-from supervisor.sdk.descriptors import StderrWriter, claim_stdout
+from supervisor.manifest import Manifest
+from supervisor.sdk.debug import Debugged, find_debug_name
+from supervisor.sdk.descriptors import StderrWriter
+from supervisor.sdk.event_loop import choose_loop
 from supervisor.sdk.hooks import capture_events, dump_stacks_on_abort, ignore_interrupts
-from supervisor.sdk.host_request import parse_level, read_environment
+from supervisor.sdk.host_request import parse_level
+from supervisor.sdk.hosted import Hosted
+from supervisor.sdk.last_resort import LastResort
 from supervisor.sdk.listener import bind_listener
-from supervisor.sdk.log_sink import LogSink
+from supervisor.sdk.manifest import answer_if_asked
 from supervisor.sdk.negotiation import Servicer, check_cookie, choose_services
 from supervisor.sdk.plugin import Plugin
 from supervisor.sdk.security import choose_security
-from supervisor.services.logs import LogBuffer
 from supervisor.spec import Engine, Limits, MagicCookie
 from supervisor.tls import TlsContexts, TlsFiles
 
@@ -38,15 +41,20 @@ def serve(
     grace: float = _GRACE,
     limits: Limits | None = None,
     tls: TlsFiles | TlsContexts | None = None,
+    manifest: Manifest | None = None,
+    end_with_host: bool | None = None,
+    reflection: bool = True,
     engine: Engine = "lean",
     event_loop: Literal["asyncio", "uvloop"] = "asyncio",
 ) -> None:
     """Serve a host; returns when it asked to end, and never returns when it is gone.
 
-    Started by anybody but a host, it says so on stderr and exits with status 1. While it runs, stdout belongs to the
-    protocol: `print` goes to the host over GRPCStdio, and descriptor 1 is stderr. structlog's events and stdlib's
-    records go to the host as typed records. SIGINT is ignored, since the host decides; SIGTERM ends as a Shutdown does.
-    What it installs (stdout, logging, hooks, signals) stays installed.
+    Started by anybody but a host, it says so on stderr and exits with status 1; unless `--debug` or `--debug=NAME` is
+    among the program's arguments: then it prints what a host needs to attach to it, logs for people and ends on Ctrl-C.
+    While it runs, stdout belongs to the protocol: `print` goes to the host over GRPCStdio, and descriptor 1 is stderr.
+    So does `sys.stderr` where the host wants that, as go-plugin's do. structlog's events and stdlib's records go to the
+    host as typed records. SIGINT is ignored, since the host decides; SIGTERM ends as a Shutdown does. What it installs
+    (stdout, logging, hooks, signals) stays installed.
 
     Args:
         services: the servicers, when every version has the same.
@@ -54,10 +62,17 @@ def serve(
         cookie: the magic cookie that the host must show.
         log_level: from which level records are wanted, by name or stdlib's number, until the host says otherwise.
         network: where to listen, `unix` or `tcp` (on the loopback interface).
-        grace: seconds for the calls under way to finish after the host asked to end.
+        grace: seconds for the calls under way to finish after the host asked to end. Half a second later the process
+            ends with status 1, whatever handlers do that refuse to be cancelled.
         limits: bounds on messages and calls.
         tls: speak TLS with certificates of one's own, whatever the host asks for. Without, the plugin speaks TLS when
             the host asks for AutoMTLS.
+        manifest: what to tell a host that discovers plugins; what it leaves out is filled in.
+        end_with_host: whether to end, after the grace, when the host has ended without a word. Under a host of this
+            library it always does, unless the host says otherwise. Under go-plugin's hosts, which may be restarted and
+            take their plugins over, it lives on as a plugin in Go does; except with AutoMTLS or multiplexed, where
+            nobody could. True and False overrule that.
+        reflection: whether to tell tools such as grpcurl what is served, by gRPC's reflection.
         engine: what speaks HTTP/2.
         event_loop: which one to run; `uvloop` comes with the extra `speed`.
 
@@ -71,7 +86,7 @@ def serve(
         )
     # Before the loop is made: asyncio leaves SIGINT alone when it is not Python's default.
     ignore_interrupts()
-    with asyncio.Runner(loop_factory=_loop_factory(event_loop)) as runner:
+    with LastResort(), asyncio.Runner(loop_factory=choose_loop(event_loop)) as runner:
         runner.run(
             serve_async(
                 *services,
@@ -82,25 +97,12 @@ def serve(
                 grace=grace,
                 limits=limits,
                 tls=tls,
+                manifest=manifest,
+                end_with_host=end_with_host,
+                reflection=reflection,
                 engine=engine,
             )
         )
-
-
-def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the loop; None for asyncio's own choice."""
-    if name == "asyncio":
-        return None
-    if name != "uvloop":
-        raise ConfigurationError(f"there is no event loop {name!r}", hint="asyncio and uvloop are known")
-    try:
-        uvloop = importlib.import_module("uvloop")
-    except ImportError as error:
-        raise ConfigurationError(
-            "uvloop is not installed", hint="pip install 'plugin-supervisor[speed]', or leave event_loop alone"
-        ) from error
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 async def serve_async(
@@ -112,26 +114,44 @@ async def serve_async(
     grace: float = _GRACE,
     limits: Limits | None = None,
     tls: TlsFiles | TlsContexts | None = None,
+    manifest: Manifest | None = None,
+    end_with_host: bool | None = None,
+    reflection: bool = True,
     engine: Engine = "lean",
 ) -> None:
     """Serve a host inside a running event loop; otherwise as `serve`. Cancelling it stops the plugin in order."""
-    check_cookie(cookie or MagicCookie(), os.environ)
+    cookie = cookie or MagicCookie()
+    hosted = os.environ.get(cookie.key) == cookie.value
+    debug_name = None if hosted else find_debug_name(sys.argv)
+    if debug_name is None:
+        if not hosted:
+            answer_if_asked(manifest, services, versions, os.environ)
+        check_cookie(cookie, os.environ)
+    setting = Hosted() if debug_name is None else Debugged(debug_name)
     ignore_interrupts()
     dump_stacks_on_abort()
     stderr = StderrWriter()
-    sink = LogSink(LogBuffer(), stderr.write, level=parse_level(log_level) or Level.INFO)
+    sink = setting.make_sink(stderr, parse_level(log_level))
     capture_events(sink)
-    stdout = claim_stdout()
-    request = read_environment(os.environ)
+    request = setting.read_request(versions)
     version, chosen = choose_services(services, versions, request.versions)
     if request.log_level is not None:
         sink.set_level(request.log_level)
     security = choose_security(tls, request.client_certificate)
     plugin = Plugin(
-        version, chosen, sink=sink, stderr=stderr, limits=limits or Limits(), security=security, engine=engine
+        version,
+        chosen,
+        sink=sink,
+        stderr=stderr,
+        limits=limits or Limits(),
+        security=security,
+        engine=engine,
+        end_with_host=end_with_host if hosted else False,
+        reflection=reflection,
     )
+    setting.redirect_output(plugin, request)
     with ExitStack() as stack:
         listener = bind_listener(request, network)
         stack.callback(listener.remove)
         stack.callback(listener.socket.close)
-        await plugin.run(listener, request, stdout, grace)
+        await plugin.run(listener, request, setting.announce, grace)

@@ -1,4 +1,4 @@
-"""`sys.stdout` inside a plugin: text goes to the host over GRPCStdio, or to stderr while nobody listens."""
+"""`sys.stdout` and `sys.stderr` inside a plugin: text goes to the host over GRPCStdio, or to stderr while nobody listens."""
 
 from __future__ import annotations
 
@@ -6,27 +6,33 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
 
-from supervisor.sdk.descriptors import STDOUT_FD
+from supervisor.sdk.descriptors import STDERR_FD, STDOUT_FD
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["StreamedOutput", "replace_stdout"]
+__all__ = ["StreamedOutput", "replace_stderr", "replace_stdout"]
 
 
 class StreamedOutput(io.BufferedIOBase):
-    """The binary side of the new `sys.stdout`.
+    """The binary side of the new `sys.stdout` or `sys.stderr`.
 
     Args:
         stream: takes bytes for the host; False when nobody listens.
         fall_back: takes them then.
+        descriptor: what a child process may be given; it leads to stderr.
     """
 
-    def __init__(self, stream: Callable[[bytes], bool], fall_back: Callable[[bytes], object]) -> None:
+    def __init__(
+        self, stream: Callable[[bytes], bool], fall_back: Callable[[bytes], object], *, descriptor: int = STDOUT_FD
+    ) -> None:
         self._stream = stream
         self._fall_back = fall_back
+        self.name = f"<{'stdout' if descriptor == STDOUT_FD else 'stderr'}>"
+        self._descriptor = descriptor
         self._owner = os.getpid()
 
     def writable(self) -> bool:
@@ -43,9 +49,25 @@ class StreamedOutput(io.BufferedIOBase):
 
     def fileno(self) -> int:
         """Return the descriptor that a child process may be given: it leads to stderr."""
-        return STDOUT_FD
+        return self._descriptor
 
 
-def replace_stdout(output: StreamedOutput) -> None:
-    """Make `output` the program's `sys.stdout`, line by line."""
-    sys.stdout = io.TextIOWrapper(output, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+def replace_stdout(stream: Callable[[bytes], bool], fall_back: Callable[[bytes], object]) -> None:
+    """Make a `StreamedOutput` the program's `sys.stdout`, line by line; what it held goes to its descriptor."""
+    _flush(sys.stdout)
+    sys.stdout = _as_text(StreamedOutput(stream, fall_back, descriptor=STDOUT_FD))
+
+
+def replace_stderr(stream: Callable[[bytes], bool], fall_back: Callable[[bytes], object]) -> None:
+    """Make a `StreamedOutput` the program's `sys.stderr`, line by line; what it held goes to its descriptor."""
+    _flush(sys.stderr)
+    sys.stderr = _as_text(StreamedOutput(stream, fall_back, descriptor=STDERR_FD))
+
+
+def _flush(output: TextIO | None) -> None:
+    with suppress(OSError, ValueError, AttributeError):  # closed, none, or the author's own
+        output.flush()  # type: ignore[union-attr]  # None is suppressed
+
+
+def _as_text(output: StreamedOutput) -> io.TextIOWrapper:
+    return io.TextIOWrapper(output, encoding="utf-8", errors="backslashreplace", line_buffering=True)

@@ -60,7 +60,8 @@ def _render_message(record: logging.LogRecord) -> str:
 def capture_stdlib(sink: LogSink, get_context: Callable[[], Mapping[str, object]]) -> None:
     """Add a `SinkHandler` to the root logger, and keep the root's level at the sink's.
 
-    Handlers that print to stdout or stderr are removed, since the host would hear everything twice; others stay.
+    Handlers that print to stdout or stderr are removed, since the host would hear everything twice; others stay. Warnings
+    of the `warnings` module become records, too.
     """
     root = logging.getLogger()
     streams = {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}
@@ -68,6 +69,7 @@ def capture_stdlib(sink: LogSink, get_context: Callable[[], Mapping[str, object]
         if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
             root.removeHandler(handler)
     root.addHandler(SinkHandler(sink, get_context))
+    logging.captureWarnings(capture=True)
     for name in _CHATTY:
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from supervisor._proto.plugin import ConnInfo
 from supervisor.address import Address, parse_address
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from supervisor.transport.dial import CheckPeer
 
 __all__ = ["Announcing", "Place"]
+
+
+_LONGEST: Final = 1024
+"""Characters of an announced address that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Announcing:
         limits: Limits,
         tls: TlsContexts | None = None,
         check_address: Callable[[Address], Address] = lambda address: address,
+        translate: Callable[[Address], Address] = lambda address: address,
         check_peer: CheckPeer | None = None,
         check_client: CheckClient | None = None,
     ) -> None:
@@ -61,6 +66,7 @@ class Announcing:
             limits: bounds on connections, and on the addresses kept.
             tls: the contexts of the main connection; None when that is plain text.
             check_address: translates an address of the other side's, or refuses it by a HandshakeError.
+            translate: returns an address of this side's as the other side sees it.
             check_peer: looks at who listens there.
             check_client: looks at who connects to this side's services.
         """
@@ -69,6 +75,7 @@ class Announcing:
         self._limits = limits
         self._tls = tls
         self._check_address = check_address
+        self._translate = translate
         self._check_peer = check_peer
         self._check_client = check_client
         self._servers: set[Server] = set()
@@ -86,7 +93,7 @@ class Announcing:
 
         self._servers.add(server)
         try:
-            address = await server.start(place.where, tls=self._tls, check_client=self._admit)
+            address = self._translate(await server.start(place.where, tls=self._tls, check_client=self._admit))
             self._send(ConnInfo(service_id=service_id, network=address.network, address=str(address)))
         except BaseException:
             server.abort()
@@ -125,10 +132,16 @@ class Announcing:
         self._infos.pop(info.service_id, None)
         while len(self._infos) >= self._limits.broker_connections:
             self._infos.pop(next(iter(self._infos)))
+        # A copy, cut: no address is as long, and what a plugin sends is not kept for as long as it lives.
+        info = ConnInfo(service_id=info.service_id, network=info.network[:_LONGEST], address=info.address[:_LONGEST])
         self._infos[info.service_id] = info
         for waiter in self._waiters.get(info.service_id, ()):
             if not waiter.done():
                 waiter.set_result(info)
+
+    def forget(self) -> None:
+        """Forget what the other side has announced: it is another one from now on, whose ids begin anew."""
+        self._infos.clear()
 
     def close(self, why: str) -> None:
         """Let nobody wait any more."""

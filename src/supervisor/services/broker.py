@@ -72,7 +72,11 @@ class Dialling(Generic[StubT]):
 
     async def _open(self) -> StubT:
         self._channel = channel = await self._connect()
-        return repair_stub(self._stub(channel))
+        try:
+            return repair_stub(self._stub(channel))
+        except BaseException:
+            channel.close()
+            raise
 
     async def __aenter__(self) -> StubT:
         return await self._open()
@@ -94,12 +98,16 @@ class Offering:
 
     def __init__(self, publish: Callable[[], Awaitable[tuple[Broker, int]]]) -> None:
         self._publish = publish
+        self._entered = False
         self._published: tuple[Broker, int] | None = None
 
     def __await__(self) -> Generator[Any, None, int]:
         return self._open().__await__()
 
     async def _open(self) -> int:
+        if self._entered:
+            raise RuntimeError("an offering is good for one offer: call offer() again")
+        self._entered = True
         self._published = await self._publish()
         return self._published[1]
 

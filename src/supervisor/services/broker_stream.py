@@ -32,11 +32,13 @@ class ConnInfoStream:
     Attributes:
         on_info: told each message from the other side.
         on_closed: told why no message will be carried any more, once.
+        on_another: called when another host has taken the plugin over.
     """
 
     def __init__(self) -> None:
         self.on_info: Callable[[ConnInfo], None] = lambda _: None
         self.on_closed: Callable[[str], None] = lambda _: None
+        self.on_another: Callable[[], None] = lambda: None
         self._outbox: deque[ConnInfo] = deque()
         self._news = asyncio.Event()
         self._closed: str | None = None
@@ -108,6 +110,7 @@ class BrokerService:
     async def _stream(self, stream: Stream[ConnInfo, ConnInfo]) -> None:
         if self._carrier is not None:
             self._carrier.cancel()
+        self._infos.on_another()
         self._carrier = own = asyncio.current_task()
         try:
             await stream.send_initial_metadata()

@@ -18,6 +18,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -132,9 +133,13 @@ async def _pieces(chunks: Chunks) -> AsyncGenerator[bytes, None]:
             if isinstance(iterator, AsyncGenerator):
                 await iterator.aclose()
     else:
-        for chunk in chunks:
-            for piece in _cut(chunk):
-                yield piece
+        try:
+            for chunk in chunks:
+                for piece in _cut(chunk):
+                    yield piece
+        finally:
+            if isinstance(chunks, Generator):
+                chunks.close()
 
 
 def _cut(chunk: bytes) -> Iterator[bytes]:

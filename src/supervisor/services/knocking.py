@@ -67,6 +67,7 @@ class Knocking:
         self._owed: Counter[int] = Counter()
         self._closed: str | None = None
         multiplexer.accept = self._accept
+        multiplexer.on_refused = self._refuse
 
     # --- this side's services --------------------------------------------------------------------------------------
 
@@ -98,10 +99,18 @@ class Knocking:
     def _accept(self) -> asyncio.Protocol | None:
         if not self._armed:
             return self._main()
+        door = self._doors.get(self._disarm_self())
+        return door() if door is not None else None
+
+    def _refuse(self) -> None:
+        """A stream was one too many: the next one is not the one that its knock announced."""
+        if self._armed:
+            self._disarm_self()
+
+    def _disarm_self(self) -> int:
         service_id, timer = self._armed.popleft()
         timer.cancel()
-        door = self._doors.get(service_id)
-        return door() if door is not None else None
+        return service_id
 
     # --- the other side's services ---------------------------------------------------------------------------------
 
@@ -114,15 +123,37 @@ class Knocking:
         """
         from supervisor.transport.dial import dial  # noqa: PLC0415 - a plugin that dials nobody starts without it
 
-        async with self._turn:
+        await self._take_turn(service_id, patience)
+        try:
             await self._knock(service_id, patience)
             return await dial(
-                self._address, timeout=patience, limits=self._limits, tls=self._tls, over=self._multiplexer
+                self._address,
+                timeout=patience,
+                limits=self._limits,
+                tls=self._tls,
+                over=self._multiplexer,
+                invited=True,
             )
+        finally:
+            self._turn.release()
+
+    async def _take_turn(self, service_id: int, patience: float) -> None:
+        """Wait for those who knocked before: peers of go-plugin say nothing to a knock for what they do not offer."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise BrokerError(
+                f"{patience:g} s were not enough for the connections that were asked for before this one",
+                service_id=service_id,
+                hint="dial only what is offered: each id that is not costs the others that time",
+            ) from None
 
     async def _knock(self, service_id: int, patience: float) -> None:
         if self._closed is not None:
             raise BrokerError(self._closed, service_id=service_id)
+        if self._multiplexer.is_full:  # now, since a peer that has answered waits for a stream
+            raise BrokerError("there are as many multiplexed streams as there may be", service_id=service_id)
         self._send(ConnInfo(service_id=service_id, knock=ConnInfoKnock(knock=True)))
         self._owed[service_id] += 1
         waiter: asyncio.Future[ConnInfo] = asyncio.get_running_loop().create_future()
@@ -165,7 +196,7 @@ class Knocking:
     def _disarm(self) -> None:
         """Open a stream for nothing: the peer has answered a knock that was given up, and waits for one."""
         with suppress(ConnectionLostError):
-            self._multiplexer.open(asyncio.Protocol()).abort()
+            self._multiplexer.open(asyncio.Protocol(), invited=True).abort()
 
     # --- both ------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -37,11 +37,14 @@ class StdioService:
     oldest chunks are dropped and their bytes counted in `dropped`. Each byte goes to one listener; the latest wins.
 
     Args:
-        limit: most bytes kept.
+        limit: most bytes kept. A handler that prints without ever awaiting fills it before any of it can leave.
+        on_dropped: told how many bytes were dropped since it was told last, when there is room again.
     """
 
-    def __init__(self, *, limit: int = 1024 * 1024) -> None:
+    def __init__(self, *, limit: int = 16 * 1024 * 1024, on_dropped: Callable[[int], None] | None = None) -> None:
         self.dropped = 0
+        self._reported = 0
+        self._on_dropped = on_dropped
         self._limit = limit
         self._chunks: deque[tuple[int, bytes]] = deque()
         self._size = 0
@@ -98,15 +101,27 @@ class StdioService:
         try:
             while not listener.replaced:
                 if (chunk := self._take()) is not None:
-                    await stream.send_message(StdioData(channel=StdioDataChannel(chunk[0]), data=chunk[1]))
+                    try:
+                        await stream.send_message(StdioData(channel=StdioDataChannel(chunk[0]), data=chunk[1]))
+                    except BaseException:
+                        with self._lock:  # it has not left whole: the next listener gets it, or stderr
+                            self._chunks.appendleft(chunk)
+                            self._size += len(chunk[1])
+                        raise
                 elif self._closed:
                     return
                 else:
+                    self._report_dropped()
                     await listener.wakeup.wait()
         finally:
             with self._lock:
                 if self._listener is listener:
                     self._listener = None
+
+    def _report_dropped(self) -> None:
+        if self.dropped > self._reported and self._on_dropped is not None:
+            lost, self._reported = self.dropped - self._reported, self.dropped
+            self._on_dropped(lost)
 
     def _take(self) -> tuple[int, bytes] | None:
         """Return the next chunk, joined with those of the same channel that follow it and still fit."""

@@ -65,8 +65,8 @@ class Channel(grpclib.client.Channel):
 
     @property
     def is_closing(self) -> bool:
-        """Whether it takes no more calls: it is lost or draining."""
-        return self.is_lost or self.is_draining
+        """Whether the connection has ended or is about to: a write that failed is known a turn before the end is."""
+        return self.is_lost or self._wire.connection.is_closing()
 
     @property
     def is_draining(self) -> bool:

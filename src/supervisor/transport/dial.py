@@ -40,6 +40,7 @@ async def dial(
     check_peer: CheckPeer | None = None,
     tls: TlsContexts | None = None,
     over: Multiplexer | None = None,
+    invited: bool = False,
     engine: Engine | None = None,
 ) -> Channel:
     """Connect to `address` and wait until the peer speaks HTTP/2.
@@ -53,6 +54,7 @@ async def dial(
         check_peer: called with the connected socket; not called for a connection in memory.
         tls: speak TLS, as the client of these contexts; None for plain text.
         over: a multiplexed connection to `address`, of which a stream is used instead of a connection of its own.
+        invited: whether the peer waits for that stream, so that it counts against no limit.
         engine: what speaks HTTP/2; the lean one by default.
 
     Raises:
@@ -65,7 +67,7 @@ async def dial(
     try:
         async with asyncio.timeout(timeout) as scope:
             if over is not None:
-                over.open(layer or protocol)
+                over.open(layer or protocol, invited=invited)
             else:
                 await _connect(layer or protocol, address, check_peer)
             if layer is not None:

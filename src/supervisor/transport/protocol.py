@@ -27,6 +27,7 @@ from h2.events import (
 from supervisor.errors import CallResetError, ProtocolViolationError
 from supervisor.transport.connection import WireConnection
 from supervisor.transport.http2 import CONNECTION_WINDOW, STREAM_WINDOW, PatientH2Connection, configuration
+from supervisor.transport.sockets import read_leftover
 from supervisor.transport.stream import Headers, WireStream
 from supervisor.transport.tls_errors import is_tls_record
 
@@ -210,6 +211,9 @@ class WireProtocol(H2Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The socket is closed."""
+        transport = getattr(self.connection, "_transport", None)  # None when this side has closed it
+        if transport is not None and (leftover := read_leftover(transport, exc)):
+            self.data_received(leftover)
         violation = isinstance(exc, ProtocolViolationError)  # of what carries this connection
         reason = f"the connection was lost: {exc}" if exc else "the connection was lost"
         self.end(reason, abrupt=False, violation=violation)

@@ -23,7 +23,7 @@ from supervisor.transport.gate import CheckClient, Gate, OnRefused
 from supervisor.transport.generated import repair_servicer
 from supervisor.transport.incoming import IncomingCall, current_call
 from supervisor.transport.memory import MemoryListener
-from supervisor.transport.service import OnError, Service
+from supervisor.transport.service import OnError, Service, routes_of
 from supervisor.transport.sockets import SocketFile, address_of, bind_socket
 from supervisor.transport.tls_layer import TlsProtocol
 from supervisor.transport.under_way import CallsUnderWay
@@ -69,12 +69,15 @@ class Server:
                 exception handler is.
             background: routes whose calls `drain` neither waits for nor refuses.
             engine: what speaks HTTP/2; the lean one by default.
+
+        Raises:
+            ConfigurationError: what is to be served has no routes.
         """
         self.limits = limits or Limits()
         self.__dispatch__ = _DispatchServerEvents()  # to which grpclib's `listen` adds
         self._engine = chosen_engine(engine)
         self._service = Service(
-            methods={route: method for service in services for route, method in service.__mapping__().items()},
+            methods=routes_of(services),
             codec=codec or MessageCodec(max_size=self.limits.message_size),
             details_codec=StatusDetailsCodec(),
             dispatch=self.__dispatch__,
@@ -166,18 +169,20 @@ class Server:
             self._listener = MemoryListener(where, self._protocol_factory)
             return where
         sock = where if isinstance(where, socket.socket) else self._bind(where)
+        loop = asyncio.get_running_loop()
+        create: Any = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        listener: asyncio.Server | None = None
         try:
-            if sock.family == socket.AF_UNIX:
-                self._listener = await asyncio.get_running_loop().create_unix_server(
-                    self._protocol_factory, sock=sock, backlog=backlog
-                )
-            else:
-                self._listener = await asyncio.get_running_loop().create_server(
-                    self._protocol_factory, sock=sock, backlog=backlog
-                )
+            # In two steps: cancelled in the middle, one would leave a reader in the loop's selector without anybody to
+            # take it out, and the next descriptor of that number would never be heard.
+            listener = await create(self._protocol_factory, sock=sock, backlog=backlog, start_serving=False)
+            await listener.start_serving()
         except BaseException:
+            if listener is not None:
+                listener.close()
             sock.close()
             raise
+        self._listener = listener
         return address_of(sock)
 
     def attach(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from pathlib import Path
 
 from supervisor.address import TcpAddress, UnixAddress
 
-__all__ = ["SocketFile", "address_of", "bind_socket", "connect_socket"]
+__all__ = ["SocketFile", "address_of", "bind_socket", "connect_socket", "read_leftover"]
+
+_CHUNK = 256 * 1024
 
 
 async def connect_socket(address: UnixAddress | TcpAddress) -> socket.socket:
@@ -57,6 +60,26 @@ def address_of(sock: socket.socket) -> UnixAddress | TcpAddress:
     """Return the address that a socket is bound to."""
     name = sock.getsockname()
     return UnixAddress(os.fsdecode(name)) if sock.family == socket.AF_UNIX else TcpAddress(name[0], name[1])
+
+
+def read_leftover(transport: asyncio.BaseTransport, error: BaseException | None) -> bytes:
+    """Return what the peer had sent before it closed its end, for a protocol to take in its `connection_lost`.
+
+    When a write fails asyncio reads no more. But a program that says its last words and ends leaves them in the kernel's
+    buffer, and one acknowledgement written meanwhile would lose them.
+
+    Args:
+        transport: a socket's; of one that is layered upon another nothing is read.
+        error: what `connection_lost` was given.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or not isinstance(error, OSError) or transport.get_extra_info("ssl_object") is not None:
+        return b""
+    chunks: list[bytes] = []
+    with contextlib.suppress(OSError):
+        while chunk := os.read(sock.fileno(), _CHUNK):
+            chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def _make_socket(address: UnixAddress | TcpAddress) -> socket.socket:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from supervisor.errors import CertificateError, ConfigurationError, ConnectError, TransportError
 from supervisor.tls import TlsContexts
+from supervisor.transport.sockets import read_leftover
 from supervisor.transport.tls import ALPN
 from supervisor.transport.tls_errors import NOT_PINNED, NOT_TLS, WANTS_TLS, explain, is_tls_record
 
@@ -115,6 +116,8 @@ class TlsProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End with the lower transport."""
+        if self._lower is not None and (leftover := read_leftover(self._lower, exc)):
+            self.data_received(leftover)
         self._stop_timer()
         self._ended = True
         if self._transport is not None:

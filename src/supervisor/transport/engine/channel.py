@@ -82,9 +82,9 @@ class EngineChannel(Channel):
 
     @property
     def is_closing(self) -> bool:
-        """Whether it takes no more calls: it is lost or draining."""
+        """Whether the connection has ended or is about to: a write that failed is known a turn before the end is."""
         wire = self._wire
-        return wire.draining or wire.failure is not None
+        return wire.failure is not None or wire.transport is None or wire.transport.is_closing()
 
     @property
     def is_draining(self) -> bool:

@@ -23,6 +23,7 @@ from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import MakeError
 from supervisor.transport.engine.timers import DeadlineWheel
 from supervisor.transport.engine.waiting import TURN, WaitingStream
+from supervisor.transport.sockets import read_leftover
 
 __all__ = ["EngineProtocol"]
 
@@ -119,6 +120,8 @@ class EngineProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The socket is closed, or what carries this connection has ended, perhaps by a fault of the peer's."""
+        if self.transport is not None and (leftover := read_leftover(self.transport, exc)):
+            self.data_received(leftover)
         kind = ProtocolViolationError if isinstance(exc, ProtocolViolationError) else ConnectionLostError
         self._end(partial(kind, f"the connection was lost: {exc}" if exc else "the connection was lost"), abrupt=False)
         if not self.closed.done():

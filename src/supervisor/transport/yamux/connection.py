@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from supervisor.errors import ConnectionLostError, ProtocolViolationError
+from supervisor.transport.sockets import read_leftover
 from supervisor.transport.yamux.session import (
     DataReceived,
     Event,
@@ -45,6 +46,7 @@ class Multiplexer(asyncio.Protocol):
     Attributes:
         closed: done when the raw connection is closed.
         accept: asked for each stream that the peer opens; refuses all until it is set.
+        on_refused: told of each stream that the peer opens and for which there is no room.
     """
 
     def __init__(self, *, client: bool, limit: int) -> None:
@@ -57,6 +59,7 @@ class Multiplexer(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.accept: Accept = lambda: None
+        self.on_refused: Callable[[], None] = lambda: None
         self._session = Session(client=client)
         self._limit = limit
         self._raw: asyncio.Transport | None = None
@@ -76,16 +79,22 @@ class Multiplexer(asyncio.Protocol):
         """Whether there is no connection, or none any more."""
         return self._raw is None or self._failure is not None
 
-    def open(self, protocol: asyncio.Protocol) -> StreamTransport:
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many streams as there may be."""
+        return self._session.streams >= self._limit
+
+    def open(self, protocol: asyncio.Protocol, *, invited: bool = False) -> StreamTransport:
         """Open a stream for `protocol`, which is connected when this returns.
 
         Raises:
-            ConnectionLostError: the session is over, or has as many streams as it may have.
+            ConnectionLostError: the session is over, or has as many streams as it may have and the peer does not wait
+                for this one (`invited`).
         """
         if self.is_lost:
             why = "has not been made" if self._failure is None else f"has ended: {self._failure}"
             raise ConnectionLostError(f"the multiplexed connection {why}", maybe_executed=False)
-        if self._session.streams >= self._limit:
+        if self.is_full and not invited:
             raise ConnectionLostError(f"there are {self._limit} multiplexed streams already", maybe_executed=False)
         stream_id = self._session.open()
         self._timers[stream_id] = self._loop.call_later(_OPEN_TIMEOUT, self._open_timed_out)
@@ -116,6 +125,8 @@ class Multiplexer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End every stream: the raw connection is closed."""
+        if self._raw is not None and (leftover := read_leftover(self._raw, exc)):
+            self.data_received(leftover)
         self._end(exc or ConnectionLostError("the multiplexed connection was lost"))
         if self._aborting is not None:
             self._aborting.cancel()
@@ -194,7 +205,11 @@ class Multiplexer(asyncio.Protocol):
                     transport.lose(ConnectionResetError("the peer reset the yamux stream"))
 
     def _take_stream(self, stream_id: int) -> None:
-        protocol = self.accept() if self._session.streams <= self._limit else None
+        protocol = None
+        if self._session.streams <= self._limit:
+            protocol = self.accept()
+        else:
+            self.on_refused()
         if protocol is None:
             self._session.reset(stream_id)
         else:

@@ -85,6 +85,11 @@ func exerciseLend(s *session) {
 			return fields{"broker_id": offer.ServiceId, "value": sum.GetValue()}, err
 		})
 	}
+}
+
+// exerciseNobody dials what the plugin does not offer.
+func exerciseNobody(s *session) {
+	connection := s.connection("counter")
 	s.call("dial nobody", func(ctx context.Context) (fields, error) {
 		conn, err := connection.Broker.Dial(4711)
 		if err == nil {

@@ -18,6 +18,7 @@ var exercises = map[string]func(*session){
 	"kv":         exerciseKV,
 	"counter":    exerciseCounter,
 	"lend":       exerciseLend,
+	"nobody":     exerciseNobody,
 	"streaming":  exerciseStreaming,
 	"two":        exerciseTwo,
 	"stdio":      exerciseStdio,

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	plugin "github.com/hashicorp/go-plugin"
 
+	"interop/internal/certificates"
 	"interop/internal/services"
 )
 
@@ -62,6 +63,13 @@ func (s *session) configuration() *plugin.ClientConfig {
 	config.VersionedPlugins = map[int]plugin.PluginSet{}
 	for _, version := range s.settings.versions {
 		config.VersionedPlugins[version] = set
+	}
+	if s.settings.tls != "" {
+		loaded, err := certificates.Load(s.settings.tls, "host")
+		if err != nil {
+			panic(err)
+		}
+		config.TLSConfig = loaded
 	}
 	if s.settings.group != "" {
 		config.UnixSocketConfig = &plugin.UnixSocketConfig{Group: s.settings.group}

@@ -17,6 +17,7 @@ type settings struct {
 	cookieValue   string
 	versions      []int
 	autoMTLS      bool
+	tls           string
 	mux           bool
 	runner        bool
 	group         string
@@ -42,6 +43,7 @@ func parseSettings(arguments []string) *settings {
 	flags.StringVar(&s.cookieValue, "cookie-value", "hello", "value of the magic cookie")
 	flags.Func("versions", "versions that the host accepts, as 1,2 (default 1)", s.setVersions)
 	flags.BoolVar(&s.autoMTLS, "auto-mtls", false, "AutoMTLS")
+	flags.StringVar(&s.tls, "tls", "", "manual TLS with the host's files in this folder; Go plugins take theirs by INTEROP_TLS")
 	flags.BoolVar(&s.mux, "mux", false, "multiplex the broker (GRPCBrokerMultiplex)")
 	tcp := flags.Bool("tcp", false, "ask the plugin for TCP by INTEROP_NETWORK=tcp; put Go plugins behind `relay -tcp`")
 	flags.BoolVar(&s.runner, "runner", false, "start the plugin by a RunnerFunc, which makes a socket directory")
@@ -68,6 +70,9 @@ func parseSettings(arguments []string) *settings {
 	s.command = flags.Args()
 	if *tcp {
 		s.environment = append(s.environment, "INTEROP_NETWORK=tcp")
+	}
+	if s.tls != "" {
+		s.environment = append(s.environment, "INTEROP_TLS="+s.tls)
 	}
 	if len(s.command) == 0 && s.attach == "" {
 		fmt.Fprintln(os.Stderr, "host: no COMMAND")

@@ -10,6 +10,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -45,5 +47,29 @@ func New() (*Certificate, error) {
 		DER: der,
 		PEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		TLS: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+	}, nil
+}
+
+// Load makes manual TLS of the files that one side has: SIDE.pem, SIDE.key and authority.pem. It is good for both roles.
+func Load(folder, side string) (*tls.Config, error) {
+	file := func(name string) string { return filepath.Join(folder, name) }
+	certificate, err := tls.LoadX509KeyPair(file(side+".pem"), file(side+".key"))
+	if err != nil {
+		return nil, err
+	}
+	authority, err := os.ReadFile(file("authority.pem"))
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(authority)
+	return &tls.Config{
+		Certificates: []tls.Certificate{certificate},
+		RootCAs:      pool,
+		ClientCAs:    pool,
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ServerName:   "localhost",
+		NextProtos:   []string{"h2"},
+		MinVersion:   tls.VersionTLS12,
 	}, nil
 }

@@ -3,10 +3,14 @@ package services
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"os"
 
 	plugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+
+	"interop/internal/certificates"
 )
 
 // Handshake is the cookie of go-plugin's own examples; hosts and plugins of this module agree on it.
@@ -54,11 +58,15 @@ func Set(services map[string]Register) plugin.PluginSet {
 	return set
 }
 
-// Serve serves one version of a few services until the host ends it.
+// Serve serves one version of a few services until the host ends it, with the certificates that INTEROP_TLS says where to find.
 func Serve(services map[string]Register) {
-	plugin.Serve(&plugin.ServeConfig{
+	config := &plugin.ServeConfig{
 		HandshakeConfig: Handshake,
 		Plugins:         Set(services),
 		GRPCServer:      plugin.DefaultGRPCServer,
-	})
+	}
+	if folder := os.Getenv("INTEROP_TLS"); folder != "" {
+		config.TLSProvider = func() (*tls.Config, error) { return certificates.Load(folder, "plugin") }
+	}
+	plugin.Serve(config)
 }

@@ -21,6 +21,11 @@ func printLine(arguments []string) {
 	select {}
 }
 
+// printLineAndExit prints its argument as the handshake, and ends.
+func printLineAndExit(arguments []string) {
+	fmt.Println(argument(arguments, "hello"))
+}
+
 // exit ends with the given status and a word on stderr.
 func exit(arguments []string) {
 	fmt.Fprintln(os.Stderr, "evil: I would rather not")

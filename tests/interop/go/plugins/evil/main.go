@@ -10,13 +10,14 @@ import (
 // A misbehaviour takes the arguments after its name and returns when the plugin is to end.
 var misbehaviours = map[string]func(arguments []string){
 	// Before or instead of a handshake.
-	"line":         printLine,
-	"silent":       func([]string) { select {} },
-	"exit":         exit,
-	"noise":        printNoise,
-	"netrpc":       serveNetRPC,
-	"version":      serveVersion,
-	"unasked-cert": serveWithUnaskedCertificate,
+	"line":          printLine,
+	"line-and-exit": printLineAndExit,
+	"silent":        func([]string) { select {} },
+	"exit":          exit,
+	"noise":         printNoise,
+	"netrpc":        serveNetRPC,
+	"version":       serveVersion,
+	"unasked-cert":  serveWithUnaskedCertificate,
 	// Once it serves.
 	"not-serving":    serveNotServing,
 	"without":        serveWithout,

@@ -1,0 +1,21 @@
+"""A plugin for whole contents: addresses become links."""
+
+import re
+
+from htmlize_proto import ExtensionBase, Html, Interests, Program
+
+from supervisor.sdk import serve
+
+ADDRESS = re.compile(r"https?://[^\s<>()]+[^\s<>().,;:!?]")
+
+
+class Links(ExtensionBase):
+    async def register(self, message: Program) -> Interests:
+        return Interests(contents=True)
+
+    async def contents(self, message: Html) -> Html:
+        return Html(html=ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', message.html))
+
+
+if __name__ == "__main__":
+    serve(Links())
