@@ -84,9 +84,9 @@ class Wire:
         self.send(header_frames(stream, block, end=False, frame_size=16_384))
         self.send(frame(frames.DATA, frames.END_STREAM if end else 0, stream, body))
 
-    def close(self) -> None:
-        """Close the socket."""
-        self.writer.close()
+    def pause(self) -> None:
+        """Read nothing any more."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's has it
 
 
 def answer(stream: int, data: bytes = b"reply") -> bytes:

@@ -21,7 +21,7 @@ from supervisor.transport.dial import dial
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.channel import EngineChannel
 from supervisor.transport.engine.details import Any as AnyMessage
-from supervisor.transport.engine.faults import ErrorCode, MetadataTooLargeError
+from supervisor.transport.engine.faults import ErrorCode, FrameOrderError, MetadataTooLargeError
 from supervisor.transport.engine.frames import Setting, rst_stream
 from supervisor.transport.engine.headers import list_size
 
@@ -104,6 +104,28 @@ async def test_reset_at_the_deadline_is_the_deadline(folder: Path, code: ErrorCo
             await get(channel, timeout=0.04)
         with pytest.raises(CallResetError):
             await get(channel, timeout=10)
+
+
+@pytest.mark.parametrize(
+    "kind", [Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM, None], ids=["uu", "us", "one-step"]
+)
+async def test_answer_right_before_a_violation_is_an_answer(folder: Path, kind: Cardinality | None) -> None:
+    """What the peer breaks behind a whole response, in the same bytes, ends the connection and not the call."""
+
+    async def act(wire: Wire) -> None:
+        _, _, stream, _ = await wire.until(frames.DATA, frames.END_STREAM)
+        wire.send(answer(stream), rst_stream(0, 0))
+        await wire.ended()
+
+    async with served_by(folder, act) as channel, asyncio.timeout(5):
+        if kind is None:
+            assert await get(channel) == b"reply"
+        else:
+            async with channel.request("/test.Raw/Get", kind, Blob, Blob) as call:
+                await call.send_message(Blob(b"request"), end=True)
+                assert [reply.data async for reply in call] == [b"reply"]
+        await channel.lost.wait()
+        assert isinstance(channel.failure, FrameOrderError)
 
 
 # --- headers that the peer does not take -------------------------------------------------------------------------------

@@ -231,6 +231,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
         """End because the connection has ended; a complete response is one all the same."""
         if self.phase == ENDED and not abrupt:
             self.closed = True
+            self.wake()  # what ended the connection may have come right behind the response, before anybody was told
             return
         if not self._requested:
             make_error = partial(_not_executed, make_error)
