@@ -236,7 +236,7 @@ FLOODS = {
     "unknown frames": frame(0xBE, 0, 0),
     "crumbs of window": window_update(0, 1),
     "windows that grow": window_update(0, 1000),
-    "resets": rst_stream(1, 8),
+    "resets of a stream that is over": rst_stream(1, 8),
     "GOAWAY": frames.goaway(2**31 - 1, 0),
     "DATA on a stream that is over": data_frame(b"", stream=1),
 }
@@ -247,6 +247,8 @@ def test_flood_ends_the_connection(flood: bytes) -> None:
     """A hundred frames that only make work are borne where a hundred are allowed; the next is not."""
     recorder = server(control_burst=101)  # the greeting took one
     recorder.connection.receive(OPEN)
+    if flood == FLOODS["resets of a stream that is over"]:
+        recorder.connection.receive(flood)  # what a caller may do who has thought better of it
     recorder.connection.receive(flood * 100)
     with pytest.raises(FloodError) as caught:
         recorder.connection.receive(flood)

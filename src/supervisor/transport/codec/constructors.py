@@ -49,7 +49,7 @@ def _mark_if_empty(value: Any) -> None:
 
 
 _SCOPE: Final[dict[str, Any]] = {"_UNSET_": _UNSET, "_attributes_": _attributes, "_mark_if_empty_": _mark_if_empty}
-_OWN_NAMES: Final = {*_SCOPE, "_self_", "_fields_", "_original_"}
+_OWN_NAMES: Final = {*_SCOPE, "_self_", "_fields_", "_original_", "_class_"}
 """Names in the text beside the fields'; a class with a field of that name is left alone."""
 
 
@@ -87,14 +87,14 @@ def _parameters(cls: Any) -> tuple[str, ...]:
 def _constructor(cls: Any, plan: MessagePlan) -> Any:
     original = cls.__init__
     source = Source()
-    for name, value in {**_SCOPE, "_original_": original}.items():
+    for name, value in {**_SCOPE, "_original_": original, "_class_": cls}.items():
         source.name(name, value)
     fields = {field.name: field for field in plan.fields}
     ordered = [fields[name] for name in _parameters(cls)]
     parameters = "".join(f", {field.name}={'None' if field.blank is None else '_UNSET_'}" for field in ordered)
     with source.block(f"def __init__(_self_{parameters}):"):
         source.line("_fields_ = _attributes_(_self_, '__dict__')")
-        with source.block("if _fields_:"):
+        with source.block("if _fields_ or type(_self_) is not _class_:"):
             source.line(f"return _original_(_self_{''.join(f', {field.name}' for field in ordered)})")
         for field in ordered:
             if field.value.kind == "message" and field.presence in {Presence.EXPLICIT, Presence.ONEOF}:

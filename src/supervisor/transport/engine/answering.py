@@ -103,6 +103,7 @@ class ServerProtocol(EngineProtocol):
         if request.timeout is not None:
             call.limit_time(request.timeout)
         self.running += 1
+        call.started = True
         call.task = new_task(self.loop, call.run_direct(direct, message), request.path)
         return True
 
@@ -145,8 +146,15 @@ class ServerProtocol(EngineProtocol):
     def start(self, call: ServedCall) -> None:
         """Run a call's handler."""
         self.running += 1
+        call.started = True
         direct = call.request.direct
-        if direct is None or self.listeners or call.fault is not None or len(call.messages) != 1:
+        if (
+            direct is None
+            or self.listeners
+            or call.fault is not None
+            or len(call.messages) != 1
+            or type(call.messages[0]) is not bytes
+        ):
             coroutine = call.run()
         else:
             coroutine = call.run_direct(direct, call.messages[0])
@@ -155,8 +163,9 @@ class ServerProtocol(EngineProtocol):
     def done(self, call: ServedCall) -> None:
         """Count a call out whose handler has ended, or never began."""
         self.connection.streams.pop(call.id, None)
-        if call.task is not None:
+        if call.started:  # `task` is not there yet when it ran eagerly
             self.running -= 1
+            call.task = None  # its context holds the call
         calls = call.siblings
         calls.discard(call)
         if not calls:

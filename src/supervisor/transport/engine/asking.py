@@ -137,7 +137,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
             raise ProtocolViolationError("the request has ended already")
         elif cardinality.server_streaming and self._sender is None:
             self._watch_stub_sender()
-        if self.abrupt:
+        if self.failure is not None and (self.abrupt or self.phase != ENDED):
             self.check()
         if self._dispatch is not None:
             if not self._requested:
@@ -216,6 +216,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
             raise ProtocolViolationError("the call was cancelled already")
         self.connection.reset(self, ErrorCode.CANCEL)
         self._cancelled = True
+        self.end_with(lambda: ProtocolViolationError("the call was cancelled"))
 
     def check(self) -> None:
         """Raise the failure, if there is one."""

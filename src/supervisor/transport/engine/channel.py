@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -91,6 +92,15 @@ class EngineChannel(Channel):
         """Whether the peer said that it takes no more calls; those in flight are served."""
         return self._wire.draining
 
+    async def __connect__(self) -> Any:
+        """Return what the connection is driven by.
+
+        Raises:
+            ConnectionLostError: it has ended, or takes no more calls.
+        """
+        self._wire.check_open()
+        return self._wire
+
     @property
     def failure(self) -> Exception | None:
         """Why the connection ended; None while it is open."""
@@ -153,6 +163,8 @@ class EngineChannel(Channel):
         if deadline is not None:
             remaining = deadline.time_remaining()
             timeout = remaining if timeout is None else min(timeout, remaining)
+        if timeout == math.inf:
+            timeout = None
         return UnaryCall(self, name, reply_type, metadata).exchange(request, timeout)
 
     def _encode(self, message: Any, message_type: type[Any]) -> bytes:
@@ -182,7 +194,7 @@ class EngineChannel(Channel):
         if deadline is not None:
             at = self._loop.time() + deadline.time_remaining()
             expires_at = at if expires_at is None else min(at, expires_at)
-        return expires_at
+        return None if expires_at == math.inf else expires_at
 
     def enter(self, call: Any) -> None:
         """Count a call in."""

@@ -261,7 +261,8 @@ class EngineProtocol(asyncio.Protocol):
             try:
                 await stream.wait()
             finally:
-                self.writers.pop(stream, None)
+                if not stream.awaited:  # by another task that sends on it
+                    self.writers.pop(stream, None)
 
     # --- the connection's owner --------------------------------------------------------------------------------------
 
@@ -301,6 +302,7 @@ class EngineProtocol(asyncio.Protocol):
     def going_away(self, last_stream_id: int, code: int) -> None:
         """Finish what the peer still serves; with an error code it serves nothing."""
         if code != ErrorCode.NO_ERROR:
+            self.drain(last_stream_id)  # it has not looked at those, whatever it has against the others
             self.end(f"the peer ended the connection: {code_name(code)}", abrupt=False)
             return
         self.draining = True

@@ -56,6 +56,7 @@ class ReplySide(WaitingStream):
     phase = BODY
     room = 0
     task: asyncio.Task[None] | None = None
+    started = False
     _dispatch: _DispatchServerEvents | None = None
     _metadata: _Metadata | None = None
     _deadline: Deadline | None = None
@@ -168,6 +169,8 @@ class ReplySide(WaitingStream):
         """Send a message of a streaming response."""
         if self.failure is not None:
             self.check()
+        if self._trailers_sent or self.closed:
+            raise ProtocolViolationError("the call was answered, or cancelled, already")
         head = b""
         if not self._head_sent:
             head = self._head(await self._initial_literals(None))

@@ -33,6 +33,11 @@ class WaitingStream(Stream):
         Stream.__init__(self, wire.connection, many=many)
         self.wire = wire
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a task waits for news of it."""
+        return bool(self._waiters)
+
     def wake(self) -> None:
         """Let every waiter look again."""
         waiters = self._waiters
@@ -47,7 +52,11 @@ class WaitingStream(Stream):
         self._straight = 0
         waiter: asyncio.Future[None] = self.wire.loop.create_future()
         self._waiters += (waiter,)
-        await waiter
+        try:
+            await waiter
+        except BaseException:
+            self._waiters = tuple(other for other in self._waiters if other is not waiter)
+            raise
 
     def send_now(self, head: bytes, data: bytes | Pieces, *, compressed: int = 0, end: bool = False) -> bool:
         """Write a message, behind `head`, if the peer takes it in one frame and the socket takes it now; return whether."""
