@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress
-from supervisor.spec import Engine, Limits
+from supervisor.terms import Engine, Limits
 from supervisor.testing.transport_contract import TRANSPORT_CHECKS, Check, Connect, ContractService, Link
 from supervisor.transport.dial import dial
 from supervisor.transport.server import Server
