@@ -12,8 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from supervisor.address import Address, TcpAddress, UnixAddress, parse_address
 from supervisor.errors import ConfigurationError, HandshakeError, VersionMismatchError
@@ -58,22 +57,21 @@ _BLANKS = b" \t\r\n"
 _STRAY_OUTPUT = "the handshake must be the first thing on the plugin's stdout; print to stderr instead"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handshake:
+class Handshake(NamedTuple):
     """What a plugin said.
 
     Attributes:
-        core_version: the version of the core protocol, always 1.
         version: the version of the application's protocol that the plugin settled on.
         address: where it listens.
+        core_version: the version of the core protocol, always 1.
         protocol: the RPC protocol, always `grpc`.
         certificate: its leaf certificate as DER, when it speaks TLS.
         multiplex: whether it can multiplex broker connections; None when it did not say.
     """
 
-    core_version: int = CORE_VERSION
     version: int
     address: Address
+    core_version: int = CORE_VERSION
     protocol: str = "grpc"
     certificate: bytes | None = None
     multiplex: bool | None = None

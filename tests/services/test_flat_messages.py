@@ -72,7 +72,7 @@ def test_both_refuse_the_same_bytes(ours: Any, generated: Any, fields: dict[str,
 )
 def test_both_read_corner_cases_alike(ours: Any, generated: Any, fields: dict[str, Any], data: bytes) -> None:
     """Long numbers, repeated and unknown fields, groups, and what is cut short or wrong."""
-    test_both_refuse_the_same_bytes.hypothesis.inner_test(ours, generated, fields, data)  # type: ignore[attr-defined]  # hypothesis adds it
+    test_both_refuse_the_same_bytes.hypothesis.inner_test(ours, generated, fields, data)
 
 
 @given(data=st.binary(max_size=60))

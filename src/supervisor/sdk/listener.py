@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import NamedTuple
 
 from supervisor.address import MAX_SOCKET_PATH, TcpAddress, UnixAddress
 from supervisor.errors import ConfigurationError
@@ -18,7 +17,7 @@ __all__ = ["Listener", "bind_listener"]
 _BACKLOG = 128
 
 
-class Listener(NamedTuple):
+class Listener:
     """A socket that accepts connections already, and how to leave nothing of it behind.
 
     Attributes:
@@ -27,9 +26,14 @@ class Listener(NamedTuple):
         own_directory: the directory that was made for it, if one was.
     """
 
-    socket: socket.socket
-    address: UnixAddress | TcpAddress
-    own_directory: str | None = None
+    __slots__ = ("address", "own_directory", "socket")
+
+    def __init__(
+        self, *, socket: socket.socket, address: UnixAddress | TcpAddress, own_directory: str | None = None
+    ) -> None:
+        self.socket = socket
+        self.address = address
+        self.own_directory = own_directory
 
     def remove(self) -> None:
         """Remove the socket's file and directory; idempotent, never raises, from any thread."""

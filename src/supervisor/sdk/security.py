@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from supervisor.errors import CertificateError, ConfigurationError
 
@@ -14,7 +14,7 @@ __all__ = ["Security", "choose_security"]
 _VARIABLE = "PLUGIN_CLIENT_CERT"
 
 
-class Security(NamedTuple):
+class Security:
     """What the plugin serves with.
 
     Attributes:
@@ -22,8 +22,11 @@ class Security(NamedTuple):
         certificate: what it is to announce in the handshake as DER, when the host asked for it.
     """
 
-    tls: TlsContexts | None = None
-    certificate: bytes | None = None
+    __slots__ = ("certificate", "tls")
+
+    def __init__(self, *, tls: TlsContexts | None = None, certificate: bytes | None = None) -> None:
+        self.tls = tls
+        self.certificate = certificate
 
 
 def choose_security(manual: TlsFiles | TlsContexts | None, client_certificate: str | None) -> Security:

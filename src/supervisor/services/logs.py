@@ -15,7 +15,6 @@ from grpclib.const import Cardinality, Handler
 from supervisor.errors import DecodeError
 from supervisor.services.flat_messages import FollowRequest
 from supervisor.services.log_encoding import RawBatch, encode_batch
-from supervisor.services.reception import Reception
 from supervisor.services.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from grpclib.server import Stream
 
     from supervisor.services.log_decoding import RecordBatch
+    from supervisor.services.reception import Reception
 
 __all__ = ["BATCH_BYTES", "BATCH_RECORDS", "LogBuffer", "LogFollower", "LogService", "follow"]
 
@@ -208,6 +208,8 @@ class LogFollower:
     """
 
     def __init__(self, channel: Channel, *, level: int) -> None:
+        from supervisor.services.reception import Reception  # noqa: PLC0415  # the host's
+
         request = channel.request(_FOLLOW, Cardinality.STREAM_STREAM, FollowRequest, RawBatch)
         self._reception: Reception[RawBatch] = Reception(request, "log")
         self._level = level

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final, Self
 from grpclib.const import Cardinality, Handler
 
 from supervisor.services.flat_messages import Empty, StdioData
-from supervisor.services.reception import Reception
 from supervisor.services.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from grpclib.client import Channel
     from grpclib.server import Stream
+
+    from supervisor.services.reception import Reception
 
 __all__ = ["CHUNK_LIMIT", "STDERR", "STDOUT", "StdioFollower", "StdioService", "follow"]
 
@@ -155,6 +156,8 @@ class StdioFollower:
     """
 
     def __init__(self, channel: Channel) -> None:
+        from supervisor.services.reception import Reception  # noqa: PLC0415  # the host's
+
         request = channel.request(_STREAM, Cardinality.UNARY_STREAM, Empty, StdioData)
         self._reception: Reception[StdioData] = Reception(request, "stdio")
         self._opened = False

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import gc
 import importlib
-import os.path
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.machinery import PathFinder
 from types import ModuleType
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Concatenate, Final, ParamSpec, Self
 
 __all__ = ["import_betterproto", "without_collecting"]
+
+_NOT_ASYNCIOS: Final = ("ssl", "tokenize", "textwrap", "locale")
+"""What is loaded with asyncio for TLS, and by what it loads for source code, tracebacks and child processes' text."""
 
 
 @contextmanager
@@ -36,13 +37,13 @@ def import_betterproto() -> None:
     """Import asyncio, betterproto and its servicers' base class, unless that was done already."""
     if "asyncio" not in sys.modules:
         sslproto = _Later("asyncio.sslproto")
-        with _standing_in(_Later("ssl"), sslproto):
+        with _standing_in(sslproto, *map(_Later, _NOT_ASYNCIOS)):
             vars(importlib.import_module("asyncio")).setdefault("sslproto", sslproto)
     if "betterproto" in sys.modules:
         return
     wellknown = _Wellknown("betterproto.lib.google.protobuf")
     with _standing_in(
-        _module("betterproto._version", __version__=_installed_version()),
+        _module("betterproto._version", __version__=None),
         _module("dateutil.parser", isoparse=_isoparse),
         _Later("json"),
         _module("typing_extensions", Concatenate=Concatenate, ParamSpec=ParamSpec, Self=Self),
@@ -70,13 +71,19 @@ def _standing_in(*modules: ModuleType) -> Iterator[None]:
         yield
     finally:
         for module in lent:
-            del sys.modules[module.__name__]
+            _take_away(module)
+
+
+def _take_away(module: ModuleType) -> None:
+    if sys.modules.get(module.__name__) is module:
+        del sys.modules[module.__name__]
 
 
 class _Later(ModuleType):
     """A module that is loaded when something in it is wanted."""
 
     def __getattr__(self, name: str) -> Any:
+        _take_away(self)
         return getattr(importlib.import_module(self.__name__), name)
 
 
@@ -118,14 +125,23 @@ class _Wellknown(ModuleType):
             return wrapper
 
         def get_missing(name: str) -> Any:
-            if name not in missing:
+            if name in missing:
+                load()
+            elif name == "__version__":
+                names[name] = _installed_version()
+            else:
                 raise AttributeError(f"module 'betterproto' has no attribute {name!r}")
-            load()
             return names[name]
 
-        for name in missing:
+        for name in (*missing, "__version__"):
             del names[name]
         names.update(_get_wrapper=get_wrapper, __getattr__=get_missing)
+
+
+def _installed_version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - 11 ms, for the curious
+
+    return version("betterproto")
 
 
 class _Stream:
@@ -143,15 +159,3 @@ def _isoparse(text: Any) -> Any:
     from dateutil.parser import isoparse  # type: ignore[import-untyped] # noqa: PLC0415 - used for JSON only
 
     return isoparse(text)
-
-
-def _installed_version() -> str:
-    """Return betterproto's version, which the name of its metadata's directory tells."""
-    spec = PathFinder.find_spec("betterproto")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        for found in os.listdir(os.path.dirname(folder)):  # noqa: PTH120, PTH208 - pathlib costs 3 ms
-            if found.startswith("betterproto-") and found.endswith(".dist-info"):
-                return found.removesuffix(".dist-info").partition("-")[2]
-    from importlib.metadata import version  # noqa: PLC0415 - installed in another way
-
-    return version("betterproto")

@@ -15,7 +15,6 @@ from supervisor.terms import Engine, Limits
 from supervisor.transport.codec import MessageCodec
 from supervisor.transport.engine.answering import ServerProtocol
 from supervisor.transport.engine.choice import chosen_engine
-from supervisor.transport.engine.details import StatusDetailsCodec
 from supervisor.transport.engine.settings import wire_settings
 from supervisor.transport.gate import CheckClient, Gate, OnRefused
 from supervisor.transport.generated import repair_servicer
@@ -76,7 +75,6 @@ class Server:
         self._service = Service(
             methods={route: method for service in services for route, method in service.__mapping__().items()},
             codec=codec or MessageCodec(max_size=self.limits.message_size),
-            details_codec=StatusDetailsCodec(),
             message_size=self.limits.message_size,
             on_error=on_error or _tell_loop,
         )

@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from grpclib.const import Handler as Method
-from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+from grpclib.encoding.base import CodecBase
 
 if TYPE_CHECKING:
+    from grpclib.encoding.base import StatusDetailsCodecBase
     from grpclib.events import _DispatchServerEvents
 
 __all__ = ["OnError", "Service"]
@@ -25,7 +26,6 @@ class Service:
     Attributes:
         methods: by route.
         codec: how messages become bytes.
-        details_codec: how details of a status become bytes.
         message_size: bytes of one message.
         on_error: told when a handler raises something that is not a status.
         listeners: who listens to grpclib's events, by event.
@@ -36,16 +36,21 @@ class Service:
         *,
         methods: Mapping[str, Method],
         codec: CodecBase,
-        details_codec: StatusDetailsCodecBase,
         message_size: int,
         on_error: OnError,
     ) -> None:
         self.methods = methods
         self.codec = codec
-        self.details_codec = details_codec
         self.message_size = message_size
         self.on_error = on_error
         self.listeners: defaultdict[type, list[Callable[..., Any]]] = defaultdict(list)
+
+    @cached_property
+    def details_codec(self) -> StatusDetailsCodecBase:
+        """How details of a status become bytes; loaded when an error has some."""
+        from supervisor.transport.engine.details import StatusDetailsCodec  # noqa: PLC0415 - its messages are classes
+
+        return StatusDetailsCodec()
 
     @cached_property
     def dispatch(self) -> _DispatchServerEvents:
