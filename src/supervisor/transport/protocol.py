@@ -29,7 +29,7 @@ from supervisor.transport.connection import WireConnection
 from supervisor.transport.http2 import CONNECTION_WINDOW, STREAM_WINDOW, PatientH2Connection, configuration
 from supervisor.transport.sockets import read_leftover
 from supervisor.transport.stream import Headers, WireStream
-from supervisor.transport.tls_errors import is_tls_record
+from supervisor.transport.tls_records import is_tls_record
 
 __all__ = ["WireProtocol", "wire_configuration"]
 

@@ -34,7 +34,7 @@ from supervisor.errors import (
     MessageTooLargeError,
     ProtocolViolationError,
 )
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.testing.raw_peer import RawPeer, message
 from supervisor.testing.transport_contract import Blob, ContractService, call_stream, call_unary
 from supervisor.transport.dial import dial

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from grpclib.const import Status
-from grpclib.metadata import encode_grpc_message
 
 from supervisor.transport.codec import MessageCodec, Pieces
 from supervisor.transport.engine import frames
@@ -47,7 +46,7 @@ class ServerProtocol(EngineProtocol):
         super().__init__(settings)
         self.service = service
         self.under_way = under_way
-        self.listeners = service.dispatch._listeners  # noqa: SLF001 - grpclib's
+        self.listeners = service.listeners
         codec = service.codec
         self.encode: Callable[[Any, Any], bytes | Pieces] = (
             codec.encode_pieces if isinstance(codec, MessageCodec) else codec.encode
@@ -138,6 +137,8 @@ class ServerProtocol(EngineProtocol):
         head = self.head if usual else Repeated(((b":status", b"%d" % http_status), *_HEAD[1:]))
         block = self.connection.encoder.encode(head)
         block += literal(b"grpc-status", b"%d" % status.value)
+        from grpclib.metadata import encode_grpc_message  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
         block += literal(b"grpc-message", encode_grpc_message(message).encode("ascii"))
         self.write(frames.header_frames(stream_id, block, end=True, frame_size=self.connection.peer_frame_size))
         if not end:

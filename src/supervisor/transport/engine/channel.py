@@ -14,7 +14,7 @@ from grpclib.metadata import USER_AGENT, Deadline, _MetadataLike
 from multidict import MultiDict
 
 from supervisor.errors import DecodeError, EncodeError, ProtocolViolationError, SupervisorError
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.transport.channel import Channel
 from supervisor.transport.codec import MessageCodec, Pieces
 from supervisor.transport.engine.call import Call

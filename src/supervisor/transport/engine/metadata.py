@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from binascii import a2b_base64
 from functools import lru_cache
-from typing import Any, Final, cast
-
-from grpclib.metadata import _Metadata, encode_metadata
-from multidict import MultiDict
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from supervisor.errors import ConfigurationError
 from supervisor.transport.engine.headers import Fields, literal
+
+if TYPE_CHECKING:
+    from grpclib.metadata import _Metadata
+    from multidict import MultiDict
 
 __all__ = [
     "MalformedMetadataError",
@@ -43,6 +44,8 @@ def decode_metadata(fields: Fields) -> _Metadata:
     Raises:
         MalformedMetadataError: such a value is not base64.
     """
+    from multidict import MultiDict  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
     found: MultiDict[str | bytes] = MultiDict()
     for name, value in fields:
         if name[:1] == b":" or name[:5] == b"grpc-" or name in _OWN:
@@ -106,6 +109,8 @@ def _key_literal(key: str) -> bytes:
 
 def _encode_carefully(key: str, value: Any) -> bytes:
     """Return metadata as grpclib has it: its checks, and base64 for bytes."""
+    from grpclib.metadata import encode_metadata  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
     return b"".join(
         [literal(name.encode("ascii"), text.encode("ascii")) for name, text in encode_metadata([(key, value)])]
     )

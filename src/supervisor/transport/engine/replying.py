@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from grpclib.const import Handler as Method
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib.metadata import Deadline, _Metadata, encode_bin_value, encode_grpc_message
-from multidict import MultiDict
 
 from supervisor.errors import EncodeError, MessageTooLargeError, ProtocolViolationError, SupervisorError
 from supervisor.transport.codec import Pieces
@@ -26,6 +24,7 @@ from supervisor.transport.engine.waiting import TURN, WaitingStream
 
 if TYPE_CHECKING:
     from grpclib.events import _DispatchServerEvents
+    from grpclib.metadata import Deadline, _Metadata
 
     from supervisor.transport.engine.answering import ServerProtocol
     from supervisor.transport.engine.headers import HeaderBlock
@@ -107,6 +106,8 @@ class ReplySide(WaitingStream):
 
     async def _initial_literals(self, metadata: Any) -> bytes:
         if self._dispatch is not None:
+            from multidict import MultiDict  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
             (metadata,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
         extra = encode_literals(metadata) if metadata else b""
         self.connection.check_header_list(self.wire.head.fields, extra)
@@ -198,6 +199,8 @@ class ReplySide(WaitingStream):
         if status is Status.OK and not self.method.cardinality.server_streaming and not self._messages_sent:
             raise ProtocolViolationError("the handler of a unary response sent none")
         if self._dispatch is not None:
+            from multidict import MultiDict  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
             (metadata,) = await self._dispatch.send_trailing_metadata(
                 MultiDict(metadata or ()),
                 status=status, status_message=status_message, status_details=status_details,
@@ -231,8 +234,12 @@ class ReplySide(WaitingStream):
     def _status_literals(self, status: Status, message: str | None, details: Any) -> bytes:
         extra = literal(b"grpc-status", b"%d" % status.value)
         if message is not None:
+            from grpclib.metadata import encode_grpc_message  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
             extra += literal(b"grpc-message", encode_grpc_message(message).encode("ascii"))
         if details is not None:
+            from grpclib.metadata import encode_bin_value  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
             packed = self.wire.service.details_codec.encode(status, message, details)
             extra += literal(b"grpc-status-details-bin", encode_bin_value(packed))
         return extra

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib.metadata import Deadline, _Metadata
 
 from supervisor.errors import DecodeError, MessageTooLargeError, ProtocolViolationError, SupervisorError
 from supervisor.transport.codec import Pieces
@@ -23,6 +22,9 @@ from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.incoming import IncomingCall, set_current_call
 from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY
 from supervisor.transport.under_way import STOPPING
+
+if TYPE_CHECKING:
+    from grpclib.metadata import Deadline, _Metadata
 
 __all__ = ["ServedCall"]
 
@@ -48,6 +50,8 @@ class ServedCall(ReplySide):
     def deadline(self) -> Deadline | None:
         """The point in time at which the handler is cancelled, when the caller set one."""
         if self._deadline is None and self._expires_at is not None:
+            from grpclib.metadata import Deadline  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
             self._deadline = Deadline.from_timeout(self._expires_at - self.wire.loop.time())
         return self._deadline
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 
 __all__ = ["WireSettings", "wire_settings"]
 
@@ -12,8 +12,7 @@ _KIB = 1 << 10
 _MIB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireSettings:
+class WireSettings(NamedTuple):
     """What this side takes from its peer, and what it announces of that in its SETTINGS (RFC 9113, section 6.5.2).
 
     Attributes:
