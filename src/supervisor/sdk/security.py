@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from supervisor.errors import CertificateError, ConfigurationError
 
@@ -14,7 +14,7 @@ __all__ = ["Security", "choose_security"]
 _VARIABLE = "PLUGIN_CLIENT_CERT"
 
 
-class Security:
+class Security(NamedTuple):
     """What the plugin serves with.
 
     Attributes:
@@ -22,11 +22,8 @@ class Security:
         certificate: what it is to announce in the handshake as DER, when the host asked for it.
     """
 
-    __slots__ = ("certificate", "tls")
-
-    def __init__(self, *, tls: TlsContexts | None = None, certificate: bytes | None = None) -> None:
-        self.tls = tls
-        self.certificate = certificate
+    tls: TlsContexts | None = None
+    certificate: bytes | None = None
 
 
 def choose_security(manual: TlsFiles | TlsContexts | None, client_certificate: str | None) -> Security:
