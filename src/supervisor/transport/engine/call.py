@@ -23,7 +23,6 @@ from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import decode_metadata
 from supervisor.transport.engine.response import ResponseEnd, read_end, read_head
 from supervisor.transport.engine.stream import ENDED, PREFIX
-from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.refused_size import too_large_from_status
 
 __all__ = ["Call", "passed_before"]
@@ -125,9 +124,7 @@ class Call(RequestSide[SendT, RecvT]):
         del messages[0]
         if self._cardinality.server_streaming:
             self.release(len(data) + PREFIX)
-            self._straight += 1
-            if self._straight >= TURN:
-                self._straight = 0
+            if self.turn_is_over():
                 await asyncio.sleep(0)
         message = self._decode(data)
         if self._dispatch is not None:

@@ -16,11 +16,10 @@ from supervisor.transport.engine.compression import UnknownEncodingError, unpack
 from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import decode_metadata
 from supervisor.transport.engine.peer import Peer
-from supervisor.transport.engine.replying import ReplySide, refusal
+from supervisor.transport.engine.replying import ReplySide
 from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError
-from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.incoming import IncomingCall, set_current_call
-from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY
+from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY, refusal_of
 from supervisor.transport.under_way import STOPPING
 
 __all__ = ["ServedCall"]
@@ -74,7 +73,7 @@ class ServedCall(ReplySide):
         messages = self.messages
         while not messages:
             if self.fault is not None:
-                raise refusal(self.fault())
+                raise refusal_of(self.fault())
             if self.phase == ENDED:
                 if self.in_message:
                     raise GRPCError(Status.INTERNAL, "the request ended within a message")
@@ -86,9 +85,7 @@ class ServedCall(ReplySide):
         del messages[0]
         if self.method.cardinality.client_streaming:
             self.release(len(data) + PREFIX)
-            self._straight += 1
-            if self._straight >= TURN:
-                self._straight = 0
+            if self.turn_is_over():
                 await asyncio.sleep(0)
         message = self._decode(data)
         if self._dispatch is not None:
@@ -102,7 +99,7 @@ class ServedCall(ReplySide):
                 data = unpack(data, self.request.encoding, service.message_size)
             return service.codec.decode(data, message_type)
         except MessageTooLargeError as error:
-            raise refusal(error) from error
+            raise refusal_of(error) from error
         except UnknownEncodingError as error:
             raise GRPCError(Status.UNIMPLEMENTED, str(error)) from error
         except (DecodeError, ProtocolViolationError) as error:
