@@ -21,7 +21,7 @@ from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import encode_literals, encode_timeout
 from supervisor.transport.engine.stream import ENDED, MakeError
 from supervisor.transport.engine.timers import Slice
-from supervisor.transport.engine.waiting import TURN, WaitingStream
+from supervisor.transport.engine.waiting import WaitingStream
 
 if TYPE_CHECKING:
     from supervisor.transport.engine.calling import ClientProtocol
@@ -160,11 +160,8 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
             await self.wire.send_data(self, head, data, compressed=compressed, end=end)
         if end:
             self.sent_end = True
-        else:
-            self._straight += 1
-            if self._straight >= TURN:
-                self._straight = 0
-                await asyncio.sleep(0)
+        elif self.turn_is_over():
+            await asyncio.sleep(0)
 
     async def _drop_message(self) -> None:
         self._raise_status()

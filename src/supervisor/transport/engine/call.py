@@ -23,7 +23,6 @@ from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import decode_metadata
 from supervisor.transport.engine.response import ResponseEnd, read_end, read_head
 from supervisor.transport.engine.stream import ENDED, PREFIX
-from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.refused_size import too_large_from_status
 
 __all__ = ["Call", "passed_before"]
@@ -117,6 +116,8 @@ class Call(RequestSide[SendT, RecvT]):
 
     async def recv_message(self) -> RecvT | None:
         """Wait for the next message; None at the end of the response."""
+        if self._cardinality.server_streaming and self.turn_is_over():
+            await asyncio.sleep(0)  # before a message is taken: a receive that is cancelled loses none
         messages = self.messages
         if not messages:
             await self._next_message()
@@ -126,11 +127,6 @@ class Call(RequestSide[SendT, RecvT]):
             self.check()
         if not messages:
             return None
-        if self._cardinality.server_streaming:
-            self._straight += 1
-            if self._straight >= TURN:
-                self._straight = 0
-                await asyncio.sleep(0)  # before the message is taken: a receive that is cancelled loses none
         data = messages[0]
         del messages[0]
         if self._cardinality.server_streaming:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from grpclib.const import Handler as Method
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
 from supervisor.errors import EncodeError, MessageTooLargeError, ProtocolViolationError, SupervisorError
 from supervisor.transport.codec import Pieces
@@ -20,7 +19,8 @@ from supervisor.transport.engine.metadata import encode_literals
 from supervisor.transport.engine.request import RequestHead
 from supervisor.transport.engine.stream import BODY, PREFIX, too_large
 from supervisor.transport.engine.timers import Slice
-from supervisor.transport.engine.waiting import TURN, WaitingStream
+from supervisor.transport.engine.waiting import WaitingStream
+from supervisor.transport.refused_size import refusal_of
 
 if TYPE_CHECKING:
     from grpclib.events import _DispatchServerEvents
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from supervisor.transport.engine.roles import ServerConnection
     from supervisor.transport.under_way import CallUnderWay
 
-__all__ = ["ReplySide", "refusal"]
+__all__ = ["ReplySide"]
 
 _SMALL_REPLY: Final = frames.SMALLEST_FRAME_SIZE
 """Bytes of a reply that overtakes a socket that is full: it ends its call, which frees more than it takes."""
@@ -157,13 +157,13 @@ class ReplySide(WaitingStream):
         try:
             data: bytes | Pieces = self.wire.encode(message, message_type)
         except MessageTooLargeError as error:
-            raise refusal(error) from error
+            raise refusal_of(error) from error
         except SupervisorError:
             raise
         except Exception as error:
             raise EncodeError(f"a {message_type.__name__} cannot be encoded: {error}") from error
         if len(data) > service.message_size:
-            raise refusal(too_large(len(data), service.message_size))
+            raise refusal_of(too_large(len(data), service.message_size))
         return data
 
     async def _send_next(self, data: bytes | Pieces) -> None:
@@ -180,9 +180,7 @@ class ReplySide(WaitingStream):
             data = pack(bytes(data))
         if not self.send_now(head, data, compressed=compressed):
             await self.wire.send_data(self, head, data, compressed=compressed, end=False)
-        self._straight += 1
-        if self._straight >= TURN:
-            self._straight = 0
+        if self.turn_is_over():
             await asyncio.sleep(0)
 
     async def send_trailing_metadata(
@@ -323,10 +321,3 @@ class ReplySide(WaitingStream):
             self.send_trailers(self._status_literals(status, message, None), ok=False)
         self.connection.reset(self, ErrorCode.NO_ERROR)
         self.wire.release(self)
-
-
-def refusal(error: BaseException) -> GRPCError:
-    """Return the status for a message over the limit, and remember why."""
-    refusal = GRPCError(Status.RESOURCE_EXHAUSTED, str(error.args[0]))
-    refusal.__cause__ = error
-    return refusal

@@ -16,11 +16,10 @@ from supervisor.transport.engine.compression import UnknownEncodingError, unpack
 from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import decode_metadata
 from supervisor.transport.engine.peer import Peer
-from supervisor.transport.engine.replying import ReplySide, refusal
+from supervisor.transport.engine.replying import ReplySide
 from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError
-from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.incoming import IncomingCall, set_current_call
-from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY
+from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY, refusal_of
 from supervisor.transport.under_way import STOPPING
 
 if TYPE_CHECKING:
@@ -78,10 +77,12 @@ class ServedCall(ReplySide):
         Raises:
             GRPCError: the message is too large, compressed as was not offered, or not one; the call ends with that.
         """
+        if self.method.cardinality.client_streaming and self.turn_is_over():
+            await asyncio.sleep(0)  # before a message is taken: a receive that is cancelled loses none
         messages = self.messages
         while not messages:
             if self.fault is not None:
-                raise refusal(self.fault())
+                raise refusal_of(self.fault())
             if self.phase == ENDED:
                 if self.in_message:
                     raise GRPCError(Status.INTERNAL, "the request ended within a message")
@@ -89,11 +90,6 @@ class ServedCall(ReplySide):
             self.check()
             self.read_on()
             await self.wait()
-        if self.method.cardinality.client_streaming:
-            self._straight += 1
-            if self._straight >= TURN:
-                self._straight = 0
-                await asyncio.sleep(0)  # before the message is taken: a receive that is cancelled loses none
         data = messages[0]
         del messages[0]
         if self.method.cardinality.client_streaming:
@@ -110,7 +106,7 @@ class ServedCall(ReplySide):
                 data = unpack(data, self.request.encoding, service.message_size)
             return service.codec.decode(data, message_type)
         except MessageTooLargeError as error:
-            raise refusal(error) from error
+            raise refusal_of(error) from error
         except UnknownEncodingError as error:
             raise GRPCError(Status.UNIMPLEMENTED, str(error)) from error
         except (DecodeError, ProtocolViolationError) as error:

@@ -76,12 +76,16 @@ class WaitingStream(Stream):
         wire.write_message(head, data)
         return True
 
-    async def take_turns(self) -> None:
-        """Give up the loop from time to time: a stream that never has to wait would keep it to itself."""
+    def turn_is_over(self) -> bool:
+        """Count a message that did not have to be waited for; whether it is time to give up the loop to others.
+
+        A stream that never has to wait would keep the loop to itself.
+        """
         self._straight += 1
-        if self._straight >= TURN:
-            self._straight = 0
-            await asyncio.sleep(0)
+        if self._straight < TURN:
+            return False
+        self._straight = 0
+        return True
 
     def check(self) -> None:
         """Raise the failure, if there is one."""
