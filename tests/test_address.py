@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from supervisor.address import MAX_SOCKET_PATH, MemoryAddress, TcpAddress, UnixAddress, parse_address
 from supervisor.errors import HandshakeError
-from supervisor.records import escape_text
+from supervisor.quoting import escape_text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ PACKAGE = SOURCE / "supervisor"
 
 FLOORS = {
     0: {
-        "errors", "outcome", "lifecycle", "policy", "records", "address", "spec", "events", "interface", "handshake",
+        "errors", "outcome", "lifecycle", "policy", "levels", "quoting", "records", "address", "terms", "spec", "events", "interface", "handshake",
         "log_lines", "tls", "reattach", "manifest", "trust",
     },
     1: {"abc"},

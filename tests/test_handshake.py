@@ -21,7 +21,7 @@ from supervisor.handshake import (
     parse_handshake,
     require_multiplexing,
 )
-from supervisor.records import escape_text
+from supervisor.quoting import escape_text
 
 DER = bytes(range(256)) * 2
 CERTIFICATE = base64.b64encode(DER).decode().rstrip("=")

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.records import Level, LogRecord, escape_text, quote_text
+from supervisor.levels import Level
+from supervisor.quoting import escape_text, quote_text
+from supervisor.records import LogRecord
 
 
 @pytest.mark.parametrize(

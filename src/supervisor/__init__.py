@@ -46,14 +46,16 @@ if TYPE_CHECKING:
     from supervisor.host.plugin import Plugin
     from supervisor.host.supervisor import Supervisor
     from supervisor.interface import Interface
+    from supervisor.levels import Level
     from supervisor.lifecycle import State
     from supervisor.manifest import Manifest
     from supervisor.outcome import ExitReport
     from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy, Strategy
     from supervisor.reattach import ReattachToken
-    from supervisor.records import Level, LogRecord
+    from supervisor.records import LogRecord
     from supervisor.services.byte_streams import ByteReader, ByteSink, ByteSource, ByteWriter
-    from supervisor.spec import Discovery, HealthProbe, Limits, PluginSpec, StopPolicy
+    from supervisor.spec import Discovery, HealthProbe, PluginSpec, StopPolicy
+    from supervisor.terms import Limits
 
 _HOME_OF: Final = {
     "Backoff": "supervisor.policy",
@@ -73,8 +75,8 @@ _HOME_OF: Final = {
     "HealthProbe": "supervisor.spec",
     "Interface": "supervisor.interface",
     "LaunchError": "supervisor.errors",
-    "Level": "supervisor.records",
-    "Limits": "supervisor.spec",
+    "Level": "supervisor.levels",
+    "Limits": "supervisor.terms",
     "LogRecord": "supervisor.records",
     "Manifest": "supervisor.manifest",
     "MessageTooLargeError": "supervisor.errors",

@@ -12,12 +12,11 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from supervisor.address import Address, TcpAddress, UnixAddress, parse_address
 from supervisor.errors import ConfigurationError, HandshakeError, VersionMismatchError
-from supervisor.records import quote_text
+from supervisor.quoting import quote_text
 
 __all__ = [
     "CORE_VERSION",
@@ -43,8 +42,8 @@ MAX_NOISE_LINES = 64
 """Lines of noise that are kept to be shown."""
 
 _FIELDS = range(4, 8)
-_INTEGER = re.compile("[0-9]{1,9}")
-_BASE64 = re.compile("[A-Za-z0-9+/]+")
+_INTEGER = "[0-9]{1,9}"
+_BASE64 = "[A-Za-z0-9+/]+"
 # Go's strconv.ParseBool.
 _BOOLEANS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "FALSE", "false", "False"), False
@@ -53,27 +52,26 @@ _BOOLEANS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.
 _IGNORED_CERTIFICATE = 50
 # Digits and a bar, or anything with `unix` or `tcp` in the third place: a banner without a newline, a byte order mark
 # or a sign in front of a handshake is worth an error now, not a timeout later.
-_LOOKS_LIKE_HANDSHAKE = re.compile(rb"[0-9]+\||[^|]*\|[^|]*\|(?:unix|tcp)\|")
+_LOOKS_LIKE_HANDSHAKE = rb"[0-9]+\||[^|]*\|[^|]*\|(?:unix|tcp)\|"
 _BLANKS = b" \t\r\n"
 _STRAY_OUTPUT = "the handshake must be the first thing on the plugin's stdout; print to stderr instead"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handshake:
+class Handshake(NamedTuple):
     """What a plugin said.
 
     Attributes:
-        core_version: the version of the core protocol, always 1.
         version: the version of the application's protocol that the plugin settled on.
         address: where it listens.
+        core_version: the version of the core protocol, always 1.
         protocol: the RPC protocol, always `grpc`.
         certificate: its leaf certificate as DER, when it speaks TLS.
         multiplex: whether it can multiplex broker connections; None when it did not say.
     """
 
-    core_version: int = CORE_VERSION
     version: int
     address: Address
+    core_version: int = CORE_VERSION
     protocol: str = "grpc"
     certificate: bytes | None = None
     multiplex: bool | None = None
@@ -113,7 +111,7 @@ def parse_handshake(line: bytes, *, versions: tuple[int, ...]) -> Handshake:
 
 def _parse_integer(text: str, *, field: str, what: str, hint: str | None = None) -> int:
     # int() would take signs, blanks, underscores and the digits of every script.
-    if not _INTEGER.fullmatch(text):
+    if not re.fullmatch(_INTEGER, text):
         raise HandshakeError(f"{what} {quote_text(text)} is not a number of up to 9 digits", field=field, hint=hint)
     return int(text)
 
@@ -160,7 +158,7 @@ def _parse_certificate(text: str) -> bytes | None:
     if len(text) <= _IGNORED_CERTIFICATE:
         return None
     # Standard alphabet without padding: Go's base64.RawStdEncoding.
-    if not _BASE64.fullmatch(text):
+    if not re.fullmatch(_BASE64, text):
         raise HandshakeError(f"server certificate {quote_text(text)} is not unpadded base64", field="certificate")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -280,7 +278,7 @@ class HandshakeReader:
         if len(line) > MAX_LINE:
             raise _too_long(line)
         text = line.strip(_BLANKS)
-        if _LOOKS_LIKE_HANDSHAKE.match(text):
+        if re.match(_LOOKS_LIKE_HANDSHAKE, text):
             return parse_handshake(text, versions=self._versions)
         self._noise_size += len(line) + 1
         if self._noise_size > MAX_LINE:
@@ -311,7 +309,7 @@ def format_handshake(
         ConfigurationError: the version or the address cannot be written into a line.
     """
     where = str(address)
-    if not _INTEGER.fullmatch(str(version)):
+    if not re.fullmatch(_INTEGER, str(version)):
         raise ConfigurationError(f"protocol version {version} is not a number of up to 9 digits")
     if set(where) & set("|\n\r\0") or where != where.strip():
         raise ConfigurationError(f"address {quote_text(where)} cannot be written into a handshake line")
@@ -344,5 +342,5 @@ def negotiate(own: Iterable[int], offered: str) -> int:
     served = set(own)
     if not served:
         raise ConfigurationError("a plugin serves at least one version")
-    wanted = {int(part) for part in map(str.strip, offered.split(",")) if _INTEGER.fullmatch(part)}
+    wanted = {int(part) for part in map(str.strip, offered.split(",")) if re.fullmatch(_INTEGER, part)}
     return max(served & wanted, default=min(served))

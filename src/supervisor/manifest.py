@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from supervisor.errors import ConfigurationError
-from supervisor.records import quote_text
+from supervisor.quoting import quote_text
 
 __all__ = ["MANIFEST_VARIABLE", "MAX_MANIFEST", "Manifest", "find_manifest"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 
 from supervisor.address import TcpAddress, UnixAddress, parse_address
 from supervisor.errors import ConfigurationError, HandshakeError
-from supervisor.records import quote_text
+from supervisor.quoting import quote_text
 
 __all__ = ["ProcessIdentity", "ReattachToken"]
 

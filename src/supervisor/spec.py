@@ -10,12 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, TypeVar, cast, get_args
+from typing import TypeVar, cast, get_args
 
 from supervisor.errors import ConfigurationError
+from supervisor.levels import Level
 from supervisor.manifest import Manifest
 from supervisor.policy import RestartPolicy, Strategy
-from supervisor.records import Level
+from supervisor.terms import Engine, Limits, MagicCookie, require
 from supervisor.tls import TlsContexts, TlsFiles
 from supervisor.trust import read_pins
 
@@ -38,35 +39,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _METHOD = re.compile(r"/[A-Za-z0-9_.]+/[A-Za-z0-9_]+")
 
 
-def _require(condition: bool, message: str, *, plugin: str | None = None, hint: str | None = None) -> None:
-    if not condition:
-        raise ConfigurationError(message, plugin=plugin, hint=hint)
-
-
 def _member(kind: type[EnumT], value: object, name: str) -> EnumT:
     try:
         return kind(value)
     except ValueError:
         allowed = ", ".join(repr(member.value) for member in kind)
         raise ConfigurationError(f"{name} is {value!r}", hint=f"use one of {allowed}") from None
-
-
-Engine = Literal["lean", "grpclib"]
-"""What speaks HTTP/2: `lean` is this library's own, `grpclib` is grpclib's on h2, with its lifecycle repaired."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MagicCookie:
-    """The environment variable by which a plugin knows that it was started as one.
-
-    It keeps people from running a plugin by hand. It is not a secret and authenticates nobody.
-    """
-
-    key: str = "SUPERVISOR_PLUGIN"
-    value: str = "3f0c7a1e-6d58-4b5f-9a53-0a3f7f6a2d11"
-
-    def __post_init__(self) -> None:
-        _require(bool(self.key) and "=" not in self.key and "\0" not in self.key + self.value, "bad magic cookie")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +59,7 @@ class HealthProbe:
     failures: int = 3
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.interval > 0 and self.timeout > 0 and self.failures >= 1,
             f"health needs interval > 0, timeout > 0 and failures >= 1, got {self}",
         )
@@ -105,39 +83,12 @@ class StopPolicy:
 
     def __post_init__(self) -> None:
         graces = (self.drain, self.shutdown, self.terminate)
-        _require(all(grace >= 0 for grace in graces) and self.kill > 0, f"a grace is negative: {self}")
+        require(all(grace >= 0 for grace in graces) and self.kill > 0, f"a grace is negative: {self}")
 
     @property
     def total(self) -> float:
         """The longest that a stop can take."""
         return self.drain + self.shutdown + self.terminate + self.kill
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds on what one plugin may cost the host.
-
-    Attributes:
-        message_size: bytes of one gRPC message, either direction.
-        calls_in_flight: calls under way at once; more wait.
-        broker_connections: services offered to it and connections to services that it offers, at once, together.
-        log_line: bytes of one line on stderr or stdout; longer ones are cut and marked.
-        log_backlog: bytes of log lines waiting to be parsed; more are dropped and counted.
-        stderr_tail: lines of stderr kept for the exit report.
-    """
-
-    message_size: int = 64 * 1024 * 1024
-    calls_in_flight: int = 10_000
-    broker_connections: int = 1_000
-    log_line: int = 64 * 1024
-    log_backlog: int = 1024 * 1024
-    stderr_tail: int = 50
-
-    def __post_init__(self) -> None:
-        for name in (
-            "message_size", "calls_in_flight", "broker_connections", "log_line", "log_backlog", "stderr_tail",
-        ):  # fmt: skip
-            _require(getattr(self, name) > 0, f"limit {name} must be positive")
 
 
 class Stdin(enum.StrEnum):
@@ -238,12 +189,12 @@ class PluginSpec:
 
     def __post_init__(self) -> None:
         name = self.name
-        _require(
+        require(
             _NAME.fullmatch(name) is not None and ".." not in name,
             f"{name!r} is not a plugin name",
             hint="use lower case letters, digits, '.', '_' and '-', at most 63, starting with a letter or digit",
         )
-        _require(
+        require(
             not isinstance(self.command, str),
             f"command {self.command!r} is a string",
             plugin=name,
@@ -256,47 +207,47 @@ class PluginSpec:
         )
         object.__setattr__(self, "stdin", _member(Stdin, self.stdin, "stdin"))
         self._check_survival()
-        _require(
+        require(
             Level.from_name(self.log_level) is not None,
             f"{self.log_level!r} is not a log level",
             plugin=name,
             hint=f"use one of {', '.join(level.name.lower() for level in Level)}",
         )
-        _require(
+        require(
             self.engine in get_args(Engine),
             f"no engine is named {self.engine!r}",
             plugin=name,
             hint=f"use one of {', '.join(get_args(Engine))}",
         )
-        _require(bool(self.command) and bool(self.command[0]), "command is empty", plugin=name)
+        require(bool(self.command) and bool(self.command[0]), "command is empty", plugin=name)
         for text in (*self.command, *self.env.keys(), *self.env.values(), self.cwd or "", self.plugin_dir or ""):
-            _require("\0" not in text, f"NUL in {text!r}", plugin=name, hint="remove it from command, cwd or env")
+            require("\0" not in text, f"NUL in {text!r}", plugin=name, hint="remove it from command, cwd or env")
         object.__setattr__(
             self, "sha256", read_pins({} if self.sha256 is None else self.sha256, self.command, plugin=name)
         )
         self._check_places()
         for key in self.env:
-            _require(bool(key) and "=" not in key, f"{key!r} is not an environment variable's name", plugin=name)
-        _require(
+            require(bool(key) and "=" not in key, f"{key!r} is not an environment variable's name", plugin=name)
+        require(
             bool(self.versions) and all(0 <= v < 2**31 for v in self.versions),
             f"versions {self.versions} must be a non-empty list of non-negative integers",
             plugin=name,
         )
         for what in ("start_timeout", "connect_timeout", "ready_timeout"):
-            _require(getattr(self, what) > 0, f"{what} must be positive, got {getattr(self, what)}", plugin=name)
-        _require(
+            require(getattr(self, what) > 0, f"{what} must be positive, got {getattr(self, what)}", plugin=name)
+        require(
             self.call_timeout is None or self.call_timeout > 0,
             f"call_timeout must be positive, got {self.call_timeout}",
             plugin=name,
         )
-        _require(
+        require(
             not isinstance(self.tls, TlsContexts) or self.tls.client is not None,
             "tls has no context for a client",
             plugin=name,
             hint="the host is the one that connects",
         )
         for method in self.idempotent:
-            _require(
+            require(
                 _METHOD.fullmatch(method) is not None,
                 f"idempotent method {method!r} is not a route",
                 plugin=name,
@@ -316,20 +267,20 @@ class PluginSpec:
     def _check_places(self) -> None:
         """Refuse a program outside of its directory, and ports and groups that there cannot be."""
         name = self.name
-        _require(
+        require(
             self.plugin_dir is None or self.command[0].startswith("/") or ".." not in self.command[0].split("/"),
             f"command {self.command[0]!r} climbs out of plugin_dir",
             plugin=name,
             hint="name a program inside it",
         )
-        _require(
+        require(
             self.socket_group is None or (bool(self.socket_group) and "\0" not in self.socket_group),
             f"socket_group {self.socket_group!r} is no group",
             plugin=name,
         )
         if self.ports is not None:
             object.__setattr__(self, "ports", tuple(self.ports))
-            _require(
+            require(
                 len(self.ports) == 2 and 0 < self.ports[0] <= self.ports[1] < 2**16,  # noqa: PLR2004 - first and last
                 f"ports {list(self.ports)} are not the first and the last of a range",
                 plugin=name,
@@ -340,19 +291,19 @@ class PluginSpec:
         """Refuse what ends with the host, or cannot be taken up by another."""
         if not self.survive_host:
             return
-        _require(
+        require(
             self.stdin is Stdin.LIFELINE,
             "survive_host cannot go with the host's stdin",
             plugin=self.name,
             hint="leave `stdin` out: it is empty for a plugin that survives",
         )
-        _require(
+        require(
             self.tls is not None or not self.auto_mtls,
             "survive_host cannot go with auto_mtls, whose keys end with the host",
             plugin=self.name,
             hint="use `tls`, or none: its socket is in a directory that is closed to other users",
         )
-        _require(
+        require(
             not self.multiplex,
             "survive_host cannot go with multiplex: such a plugin ends with its one connection",
             plugin=self.name,
@@ -376,12 +327,12 @@ class Discovery:
     timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        _require(bool(self.pattern) or self.entry_points, "there is nothing to discover")
-        _require("\0" not in (self.pattern or ""), f"NUL in {self.pattern!r}")
-        _require(
+        require(bool(self.pattern) or self.entry_points, "there is nothing to discover")
+        require("\0" not in (self.pattern or ""), f"NUL in {self.pattern!r}")
+        require(
             not self.template.pins, "sha256 cannot pin what is yet to be found", hint="name such plugins one by one"
         )
-        _require(self.timeout > 0, f"timeout must be positive, got {self.timeout}")
+        require(self.timeout > 0, f"timeout must be positive, got {self.timeout}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,4 +347,4 @@ class SupervisorSpec:
         object.__setattr__(self, "strategy", _member(Strategy, self.strategy, "strategy"))
         names = [plugin.name for plugin in self.plugins]
         twice = sorted({name for name in names if names.count(name) > 1})
-        _require(not twice, f"two plugins are named {', '.join(twice)}", hint="names must be unique")
+        require(not twice, f"two plugins are named {', '.join(twice)}", hint="names must be unique")

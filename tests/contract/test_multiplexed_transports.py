@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from supervisor.address import MemoryAddress
-from supervisor.spec import Engine, Limits
+from supervisor.terms import Engine, Limits
 from supervisor.testing.transport_contract import TRANSPORT_CHECKS, Check, ContractService, Link
 from supervisor.tls import TlsContexts
 from supervisor.transport.dial import dial

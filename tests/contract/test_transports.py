@@ -9,7 +9,7 @@ import pytest
 from contract_links import connect_at
 
 from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress
-from supervisor.spec import Engine
+from supervisor.terms import Engine
 from supervisor.testing.transport_contract import TRANSPORT_CHECKS, Check
 
 

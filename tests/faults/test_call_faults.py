@@ -15,7 +15,7 @@ from watching import Log
 
 from supervisor import PluginSpec, Supervisor
 from supervisor.errors import DeadlineExceededError
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 
 Supervise = Callable[..., Supervisor]
 Kv = Callable[..., PluginSpec]

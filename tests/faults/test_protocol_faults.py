@@ -41,7 +41,7 @@ from supervisor.errors import (
     TransportError,
 )
 from supervisor.outcome import ExitReason
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 
 Supervise = Callable[..., Supervisor]
 

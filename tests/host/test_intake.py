@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from supervisor.host.intake import LineIntake
 from supervisor.records import LogRecord, LogSource
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.testing.virtual_time import run_in_virtual_time
 
 

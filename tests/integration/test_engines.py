@@ -10,7 +10,7 @@ import pytest
 from kv_proto import GetRequest, KvStub
 
 from supervisor import ConfigurationError, PluginSpec, Supervisor
-from supervisor.spec import Engine
+from supervisor.terms import Engine
 from supervisor.transport.engine.channel import EngineChannel
 
 PLUGIN = Path(__file__).parent.parent / "faults" / "kv_plugin.py"

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.levels import Level
 from supervisor.log_lines import Line, LineSplitter, RecordAssembler
-from supervisor.records import Level, LogRecord, LogSource, escape_text
+from supervisor.quoting import escape_text
+from supervisor.records import LogRecord, LogSource
 
 
 def assemble(text: str | bytes, assembler: RecordAssembler | None = None) -> list[LogRecord]:

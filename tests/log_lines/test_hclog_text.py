@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from supervisor.levels import Level
 from supervisor.log_lines import parse_line
 from supervisor.log_lines.hclog_text import read_hclog_text
-from supervisor.records import Level
 
 AT = "2026-11-21T05:14:32.123Z"
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from supervisor.levels import Level
 from supervisor.log_lines import parse_line
-from supervisor.records import Level, LogRecord, LogSource, escape_text
+from supervisor.quoting import escape_text
+from supervisor.records import LogRecord, LogSource
 
 
 def parse(**fields: object) -> LogRecord:

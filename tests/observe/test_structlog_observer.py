@@ -8,10 +8,11 @@ import pytest
 import structlog
 
 from supervisor.events import InstanceExited, InstanceLaunched, LogsDropped, StateChanged
+from supervisor.levels import Level
 from supervisor.lifecycle import State
 from supervisor.observe.structlog import StructlogObserver
 from supervisor.outcome import ExitReason, ExitReport, ExitStatus
-from supervisor.records import ExceptionRecord, Level, LogRecord, LogSource
+from supervisor.records import ExceptionRecord, LogRecord, LogSource
 
 
 def logged(*records: LogRecord, processors: Any = ()) -> list[dict[str, Any]]:

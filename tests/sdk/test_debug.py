@@ -15,8 +15,9 @@ import pytest
 from grpclib.const import Cardinality
 from raw_host import PREAMBLE, Text
 
+from supervisor.levels import Level
 from supervisor.reattach import ReattachToken
-from supervisor.records import ExceptionRecord, Level
+from supervisor.records import ExceptionRecord
 from supervisor.sdk.debug import find_debug_name, format_for_people
 from supervisor.services import logs
 from supervisor.transport.dial import dial

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 
 from raw_host import PATIENCE, RawHost
 
-from supervisor.records import Level, LogRecord, LogSource
+from supervisor.levels import Level
+from supervisor.records import LogRecord, LogSource
 from supervisor.services import controller, logs
 
 Start = Callable[..., RawHost]

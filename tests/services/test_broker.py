@@ -23,7 +23,7 @@ from supervisor.services.broker import Broker, Way
 from supervisor.services.broker_stream import BrokerService, ConnInfoStream, follow
 from supervisor.services.health import HealthService
 from supervisor.services.knocking import Knocking
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.tls import TlsContexts
 from supervisor.transport.dial import dial
 from supervisor.transport.memory import join_memory

@@ -13,7 +13,8 @@ from log_strategies import log_fields
 
 from supervisor._proto.supervisor.logs.v1 import Batch, DictValue, Field, Record, Value
 from supervisor.errors import DecodeError
-from supervisor.records import ExceptionRecord, Frame, Level, LogRecord, LogSource
+from supervisor.levels import Level
+from supervisor.records import ExceptionRecord, Frame, LogRecord, LogSource
 from supervisor.services.log_decoding import decode_batch
 from supervisor.services.log_encoding import RawBatch, encode_batch, encode_record
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from supervisor.address import Address, UnixAddress
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.testing.transport_contract import ContractService
 from supervisor.transport.channel import Channel
 from supervisor.transport.dial import dial

@@ -22,7 +22,7 @@ from supervisor.errors import (
     EncodeError,
     ProtocolViolationError,
 )
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.testing.transport_contract import Blob, ContractService, call_unary
 from supervisor.transport.channel import Channel
 from supervisor.transport.memory import MemoryTransport

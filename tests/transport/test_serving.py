@@ -15,7 +15,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, PriorityFrame
 
 from supervisor.address import MemoryAddress
 from supervisor.errors import MessageTooLargeError
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.testing.raw_peer import RawPeer, message
 from supervisor.testing.transport_contract import Blob, ContractService, call_unary
 from supervisor.transport.channel import Channel

@@ -7,9 +7,10 @@ from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress, 
 from supervisor.config import load_config, parse_config
 from supervisor.errors import SupervisorError, VersionMismatchError
 from supervisor.handshake import Handshake, HandshakeReader, format_handshake, negotiate, parse_handshake
+from supervisor.levels import Level
 from supervisor.log_lines import Line, LineSplitter, RecordAssembler, parse_line
 from supervisor.policy import GiveUp, History, Rest, RestartAfter, RestartPolicy, Verdict, decide
-from supervisor.records import ExceptionRecord, Level, LogRecord
+from supervisor.records import ExceptionRecord, LogRecord
 from supervisor.spec import HealthProbe, PluginSpec, SupervisorSpec
 
 

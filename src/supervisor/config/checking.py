@@ -15,7 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from supervisor.errors import ConfigurationError
-from supervisor.records import quote_text
+from supervisor.quoting import quote_text
 
 __all__ = ["Place", "check_table"]
 

@@ -18,7 +18,7 @@ from supervisor.host.output import Output
 from supervisor.log_lines import parse_line
 from supervisor.records import LogRecord, LogSource
 from supervisor.services import logs, stdio
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.transport.channel import Channel
 
 __all__ = ["Hearing"]

@@ -12,8 +12,9 @@ from anyio.lowlevel import checkpoint
 
 from supervisor.abc import ByteSource
 from supervisor.log_lines import Line, LineSplitter, RecordAssembler
-from supervisor.records import LogRecord, LogSource, escape_text
-from supervisor.spec import Limits
+from supervisor.quoting import escape_text
+from supervisor.records import LogRecord, LogSource
+from supervisor.terms import Limits
 
 __all__ = ["LineIntake"]
 

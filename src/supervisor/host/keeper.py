@@ -29,11 +29,12 @@ from supervisor.host.feed import Feed
 from supervisor.host.hub import Hub
 from supervisor.host.instance import Instance
 from supervisor.host.output import Output
+from supervisor.levels import Level
 from supervisor.lifecycle import TRANSITIONS, Signal, State, transition
 from supervisor.outcome import ExitReason, ExitReport
 from supervisor.policy import GiveUp, History, Rest, RestartAfter, Verdict, decide
 from supervisor.reattach import ReattachToken
-from supervisor.records import Level, LogRecord, LogSource
+from supervisor.records import LogRecord, LogSource
 from supervisor.spec import PluginSpec, WhileRestarting
 
 __all__ = ["Keeper"]

@@ -10,10 +10,11 @@ from supervisor.host.call import PluginChannel
 from supervisor.host.connections import Connections
 from supervisor.host.feed import Subscription
 from supervisor.host.keeper import Keeper
+from supervisor.levels import Level
 from supervisor.lifecycle import State
 from supervisor.outcome import ExitReason, ExitReport
 from supervisor.reattach import ReattachToken
-from supervisor.records import Level, LogRecord
+from supervisor.records import LogRecord
 from supervisor.services.broker import Broker, Dialling, Offering
 from supervisor.spec import PluginSpec
 from supervisor.transport.channel import Channel

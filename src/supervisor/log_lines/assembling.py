@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from supervisor.levels import Level
 from supervisor.log_lines.blocks import Block, open_block
 from supervisor.log_lines.parsing import parse_line
 from supervisor.log_lines.splitting import Line
-from supervisor.records import ExceptionRecord, Level, LogRecord, LogSource, escape_text
+from supervisor.quoting import escape_text
+from supervisor.records import ExceptionRecord, LogRecord, LogSource
 
 __all__ = ["RecordAssembler"]
 

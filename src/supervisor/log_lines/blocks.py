@@ -6,7 +6,8 @@ import re
 from typing import Protocol
 
 from supervisor.log_lines.tracebacks import CHAINED, FAULT, FINAL, GROUP_HEADER, HEADER, parse_traceback
-from supervisor.records import ExceptionRecord, escape_text
+from supervisor.quoting import escape_text
+from supervisor.records import ExceptionRecord
 
 __all__ = ["Block", "FaultDump", "GoPanic", "GroupTraceback", "PythonTraceback", "open_block"]
 

@@ -15,9 +15,11 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from supervisor.levels import Level
 from supervisor.log_lines.hclog_text import read_hclog_text
 from supervisor.log_lines.tracebacks import GROUP_HEADER, HEADER, parse_traceback, read_stacks
-from supervisor.records import ExceptionRecord, Level, LogRecord, LogSource, escape_text
+from supervisor.quoting import escape_text
+from supervisor.records import ExceptionRecord, LogRecord, LogSource
 
 __all__ = ["MAX_DEPTH", "parse_line"]
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from supervisor.records import ExceptionRecord, Frame, escape_text
+from supervisor.quoting import escape_text
+from supervisor.records import ExceptionRecord, Frame
 
 __all__ = ["CHAINED", "FAULT", "FINAL", "GROUP_HEADER", "HEADER", "parse_traceback", "read_stacks"]
 

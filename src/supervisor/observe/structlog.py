@@ -26,9 +26,10 @@ from supervisor.events import (
     StateChanged,
     StopRung,
 )
+from supervisor.levels import Level
 from supervisor.lifecycle import State
 from supervisor.outcome import ExitReport
-from supervisor.records import Level, LogRecord, LogSource
+from supervisor.records import LogRecord, LogSource
 
 __all__ = ["StructlogObserver"]
 

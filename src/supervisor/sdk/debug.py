@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 
 from supervisor.address import MemoryAddress
 from supervisor.handshake import format_versions, parse_handshake
+from supervisor.levels import Level
+from supervisor.quoting import escape_text
 from supervisor.reattach import ReattachToken
-from supervisor.records import ExceptionRecord, Level, escape_text
+from supervisor.records import ExceptionRecord
 from supervisor.sdk.descriptors import StderrWriter
 from supervisor.sdk.early import give_stdout_back
 from supervisor.sdk.hooks import stop_on

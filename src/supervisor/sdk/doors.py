@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os.path
 import socket
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from supervisor.address import UnixAddress
 from supervisor.sdk.host_request import HostRequest
@@ -14,11 +14,13 @@ from supervisor.sdk.listener import Listener, bind_listener
 from supervisor.services.announcing import Announcing, Place
 from supervisor.services.broker import Broker
 from supervisor.services.broker_stream import ConnInfoStream
-from supervisor.services.knocking import Knocking
-from supervisor.spec import Limits
-from supervisor.tls import TlsContexts
+from supervisor.terms import Limits
 from supervisor.transport.server import OnError, OnRefused, Server
-from supervisor.transport.yamux.connection import Multiplexer
+
+if TYPE_CHECKING:
+    from supervisor.services.knocking import Knocking
+    from supervisor.tls import TlsContexts
+    from supervisor.transport.yamux.connection import Multiplexer
 
 __all__ = ["Doors"]
 
@@ -62,6 +64,9 @@ class Doors:
         self._raw: asyncio.Server | None = None
         way: Announcing | Knocking
         if request.multiplex:
+            from supervisor.services.knocking import Knocking  # noqa: PLC0415  # yamux is loaded where it is spoken
+            from supervisor.transport.yamux.connection import Multiplexer  # noqa: PLC0415
+
             self._multiplexer = Multiplexer(client=False, limit=limits.broker_connections + 1)
             way = Knocking(
                 infos.send,
@@ -125,7 +130,7 @@ def _places_like(listener: Listener, request: HostRequest) -> Callable[[], Place
     """Return what binds a socket beside the main one, or in the host's range of ports, with the same permissions."""
     network = listener.address.network
     if isinstance(listener.address, UnixAddress):
-        request = replace(request, socket_directory=str(Path(listener.address.path).parent))
+        request = request._replace(socket_directory=os.path.dirname(listener.address.path))  # noqa: PTH120  # pathlib costs 3 ms
 
     def choose_place() -> Place:
         bound = bind_listener(request, network)

@@ -7,6 +7,7 @@ fails without a word in most logs.
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 import sys
@@ -32,6 +33,8 @@ def prepare() -> None:
     if _EVERY_HOST_SETS in os.environ and not _claimed and _is_pipe(STDOUT_FD):
         _claimed.append(claim_stdout())
         sys.excepthook = _report_uncaught
+        # What was imported stays, so nobody needs to look for garbage in it, now or ever.
+        gc.freeze()
 
 
 def take_stdout() -> int:
@@ -56,7 +59,7 @@ def _is_pipe(descriptor: int) -> bool:
 
 def _report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     try:
-        from supervisor.records import Level  # noqa: PLC0415  # nothing else needs them before there is an error
+        from supervisor.levels import Level  # noqa: PLC0415  # nothing else needs them before there is an error
         from supervisor.sdk.hclog import format_line  # noqa: PLC0415
         from supervisor.sdk.tracebacks import describe_exception  # noqa: PLC0415
 

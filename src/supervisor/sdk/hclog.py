@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from supervisor.records import ExceptionRecord, Level
+from supervisor.levels import Level
+from supervisor.records import ExceptionRecord
 from supervisor.services.log_values import cut_text, freeze
 
 __all__ = ["LINE_LIMIT", "format_line"]

@@ -7,24 +7,22 @@ import faulthandler
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 
-from supervisor.records import Level
+from supervisor.levels import Level
 from supervisor.sdk.descriptors import STDERR_FD
 from supervisor.sdk.log_sink import LogSink
 from supervisor.sdk.tracebacks import describe_exception
+from supervisor.sdk.when_imported import when_imported
 
 __all__ = ["capture_events", "dump_stacks_on_abort", "ignore_interrupts", "stop_on"]
 
 
 def capture_events(sink: LogSink) -> None:
     """Send the events of structlog and of stdlib logging to `sink`, and exceptions that nobody caught."""
-    import structlog.contextvars  # noqa: PLC0415  # importing the sdk costs nothing that only serving needs
-
-    from supervisor.sdk.stdlib_capture import capture_stdlib  # noqa: PLC0415  # as above
-    from supervisor.sdk.structlog_capture import capture_structlog  # noqa: PLC0415  # as above
+    from supervisor.sdk.stdlib_capture import capture_stdlib  # noqa: PLC0415  # importing the sdk does without
 
     def on_uncaught(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
         sink.emit(Level.CRITICAL, f"uncaught {kind.__name__}", exception=describe_exception(error))
@@ -48,8 +46,20 @@ def capture_events(sink: LogSink) -> None:
     # Else they are printed to sys.stderr, which is not the host's log.
     sys.unraisablehook = on_unraisable
     threading.excepthook = on_thread_uncaught
-    capture_stdlib(sink, structlog.contextvars.get_contextvars)
+    capture_stdlib(sink, _bound_context)
+    when_imported("structlog", lambda: _capture_structlog(sink))
+
+
+def _capture_structlog(sink: LogSink) -> None:
+    from supervisor.sdk.structlog_capture import capture_structlog  # noqa: PLC0415  # 20 ms, for plugins that use it
+
     capture_structlog(sink)
+
+
+def _bound_context() -> Mapping[str, object]:
+    """Return what is bound to structlog's context variables."""
+    contextvars = sys.modules.get("structlog.contextvars")
+    return {} if contextvars is None else contextvars.get_contextvars()
 
 
 def dump_stacks_on_abort() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from supervisor.errors import ConfigurationError
 from supervisor.handshake import parse_boolean
-from supervisor.records import Level
+from supervisor.levels import Level
 
 __all__ = ["HostRequest", "forget_host", "parse_level", "read_environment"]
 
@@ -20,8 +20,7 @@ _MAX_PORT = 65535
 _IDS = 2**32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostRequest:
+class HostRequest(NamedTuple):
     """The protocol's variables, parsed.
 
     Attributes:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from supervisor.records import Level
+from supervisor.levels import Level
 from supervisor.sdk.descriptors import StderrWriter
 from supervisor.sdk.early import take_stdout
 from supervisor.sdk.host_request import HostRequest, forget_host, read_environment

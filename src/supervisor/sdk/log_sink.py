@@ -7,14 +7,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from supervisor.records import ExceptionRecord, Level
-from supervisor.sdk.hclog import format_line
-from supervisor.services.log_decoding import decode_batch
+from supervisor.levels import Level
 from supervisor.services.log_encoding import encode_batch, encode_record
 from supervisor.services.logs import LogBuffer
 
+if TYPE_CHECKING:
+    from supervisor.records import ExceptionRecord
+
 __all__ = ["LogSink"]
+
+
+def _format_hclog(*arguments: Any, **options: Any) -> bytes:
+    from supervisor.sdk.hclog import format_line  # noqa: PLC0415  # with json 2 ms; most records go to the host
+
+    return format_line(*arguments, **options)
 
 
 class LogSink:
@@ -34,7 +42,7 @@ class LogSink:
         write_line: Callable[[bytes], object],
         *,
         level: int,
-        format_line: Callable[..., bytes] = format_line,
+        format_line: Callable[..., bytes] = _format_hclog,
         echo: bool = False,
     ) -> None:
         self.level = level
@@ -89,6 +97,8 @@ class LogSink:
 
     def spill(self) -> bool:
         """Write a batch of what the host did not take to stderr; whether nothing is left and stderr is the way again."""
+        from supervisor.services.log_decoding import decode_batch  # noqa: PLC0415  # with records 3 ms, at the end only
+
         records, dropped = self.buffer.take()
         for record in () if self._echo else decode_batch(encode_batch(records, 0)).records:
             self._write_line(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from grpclib.const import Handler
 
 from supervisor.errors import ConfigurationError
 from supervisor.handshake import negotiate
-from supervisor.spec import MagicCookie
 
-__all__ = ["Servicer", "check_cookie", "choose_services"]
+__all__ = ["Servicer", "choose_services", "refuse_people"]
 
 
 class Servicer(Protocol):
@@ -23,15 +22,14 @@ class Servicer(Protocol):
         ...
 
 
-def check_cookie(cookie: MagicCookie, environment: Mapping[str, str]) -> None:
+def refuse_people() -> NoReturn:
     """Exit with status 1 and a word to the human who ran this program by hand."""
-    if environment.get(cookie.key) != cookie.value:
-        sys.stderr.write(
-            "This binary is a plugin. These are not meant to be executed directly.\n"
-            "Please execute the program that consumes these plugins, which will\n"
-            "load any plugins automatically\n"
-        )
-        sys.exit(1)
+    sys.stderr.write(
+        "This binary is a plugin. These are not meant to be executed directly.\n"
+        "Please execute the program that consumes these plugins, which will\n"
+        "load any plugins automatically\n"
+    )
+    sys.exit(1)
 
 
 def choose_services(

@@ -13,7 +13,7 @@ from typing import Final
 from supervisor.address import TcpAddress
 from supervisor.errors import TransportError
 from supervisor.handshake import format_handshake
-from supervisor.records import Level
+from supervisor.levels import Level
 from supervisor.sdk.context import PluginContext, enter
 from supervisor.sdk.descriptors import StderrWriter, claim_stdin
 from supervisor.sdk.doors import Doors
@@ -34,7 +34,7 @@ from supervisor.services.health import PLUGIN_SERVICE, HealthService
 from supervisor.services.logs import LogService
 from supervisor.services.reflection import ReflectionService
 from supervisor.services.stdio import STDERR, STDOUT, StdioService
-from supervisor.spec import Engine, Limits
+from supervisor.terms import Engine, Limits
 from supervisor.transport.server import Server
 
 __all__ = ["Plugin"]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from supervisor.errors import CertificateError, ConfigurationError
-from supervisor.tls import TlsContexts, TlsFiles
-from supervisor.transport.tls import load_contexts, make_identity, read_certificates
+
+if TYPE_CHECKING:
+    from supervisor.tls import TlsContexts, TlsFiles
 
 __all__ = ["Security", "choose_security"]
 
 _VARIABLE = "PLUGIN_CLIENT_CERT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Security:
+class Security(NamedTuple):
     """What the plugin serves with.
 
     Attributes:
@@ -38,6 +38,11 @@ def choose_security(manual: TlsFiles | TlsContexts | None, client_certificate: s
     Raises:
         ConfigurationError: the author's files cannot be used, or the host's certificate is none.
     """
+    if manual is None and not client_certificate:
+        return Security()
+    from supervisor.tls import TlsContexts, TlsFiles  # noqa: PLC0415  # TLS costs 10 ms, for those who speak it
+    from supervisor.transport.tls import load_contexts, make_identity, read_certificates  # noqa: PLC0415
+
     try:
         match manual:
             case TlsFiles():
@@ -46,12 +51,11 @@ def choose_security(manual: TlsFiles | TlsContexts | None, client_certificate: s
                 raise ConfigurationError("tls has no context for a server", hint="the plugin is the one that listens")
             case TlsContexts():
                 return Security(tls=manual)
-            case None if client_certificate:
+            case None:
+                assert client_certificate is not None
                 identity = make_identity()
                 pinned = read_certificates(client_certificate)
                 return Security(tls=identity.pin(*pinned), certificate=identity.certificate)
-            case _:
-                return Security()
     except CertificateError as error:
         if manual is None:
             raise ConfigurationError(f"the host's {_VARIABLE} is {error}", key=_VARIABLE) from error

@@ -7,11 +7,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from supervisor.errors import ConfigurationError
-from supervisor.manifest import Manifest
-from supervisor.sdk.debug import Debugged, find_debug_name
 from supervisor.sdk.descriptors import StderrWriter
 from supervisor.sdk.event_loop import choose_loop
 from supervisor.sdk.hooks import capture_events, dump_stacks_on_abort, ignore_interrupts
@@ -19,12 +17,15 @@ from supervisor.sdk.host_request import parse_level
 from supervisor.sdk.hosted import Hosted
 from supervisor.sdk.last_resort import LastResort
 from supervisor.sdk.listener import bind_listener
-from supervisor.sdk.manifest import answer_if_asked
-from supervisor.sdk.negotiation import Servicer, check_cookie, choose_services
+from supervisor.sdk.negotiation import Servicer, choose_services, refuse_people
 from supervisor.sdk.plugin import Plugin
 from supervisor.sdk.security import choose_security
-from supervisor.spec import Engine, Limits, MagicCookie
-from supervisor.tls import TlsContexts, TlsFiles
+from supervisor.terms import Engine, Limits, MagicCookie
+
+if TYPE_CHECKING:
+    from supervisor.manifest import Manifest
+    from supervisor.sdk.debug import Debugged
+    from supervisor.tls import TlsContexts, TlsFiles
 
 __all__ = ["serve", "serve_async"]
 
@@ -122,12 +123,7 @@ async def serve_async(
     """Serve a host inside a running event loop; otherwise as `serve`. Cancelling it stops the plugin in order."""
     cookie = cookie or MagicCookie()
     hosted = os.environ.get(cookie.key) == cookie.value
-    debug_name = None if hosted else find_debug_name(sys.argv)
-    if debug_name is None:
-        if not hosted:
-            answer_if_asked(manifest, services, versions, os.environ)
-        check_cookie(cookie, os.environ)
-    setting = Hosted() if debug_name is None else Debugged(debug_name)
+    setting = Hosted() if hosted else _find_setting(services, versions, manifest)
     ignore_interrupts()
     dump_stacks_on_abort()
     stderr = StderrWriter()
@@ -155,3 +151,19 @@ async def serve_async(
         stack.callback(listener.remove)
         stack.callback(listener.socket.close)
         await plugin.run(listener, request, setting.announce, grace)
+
+
+def _find_setting(
+    services: Sequence[Servicer],
+    versions: Sequence[int] | Mapping[int, Sequence[Servicer]],
+    manifest: Manifest | None,
+) -> Debugged:
+    """Return how to serve a person who debugs; exits when it was neither a person nor a host that asked for that."""
+    from supervisor.sdk.debug import Debugged, find_debug_name  # noqa: PLC0415  # 4 ms that no host's plugin spends
+    from supervisor.sdk.manifest import answer_if_asked  # noqa: PLC0415
+
+    name = find_debug_name(sys.argv)
+    if name is None:
+        answer_if_asked(manifest, services, versions, os.environ)
+        refuse_people()
+    return Debugged(name)

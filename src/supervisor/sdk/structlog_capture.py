@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 import structlog
 
-from supervisor.records import ExceptionRecord, Level
+from supervisor.levels import Level
+from supervisor.records import ExceptionRecord
 from supervisor.sdk.log_sink import LogSink
 from supervisor.sdk.tracebacks import describe_exception
 

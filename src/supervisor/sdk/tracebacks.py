@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import traceback
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from supervisor.records import ExceptionRecord, Frame
+if TYPE_CHECKING:
+    from supervisor.records import ExceptionRecord, Frame
 
 __all__ = ["describe_exception"]
 
@@ -23,6 +24,8 @@ def describe_exception(what: object) -> ExceptionRecord | None:
     error = _find_exception(what)
     if error is None:
         return None
+    from supervisor.records import ExceptionRecord  # noqa: PLC0415  # 3 ms, for what may never happen
+
     try:
         message = str(error)
     except Exception:  # noqa: BLE001  # a foreign __str__ may raise anything
@@ -49,6 +52,8 @@ def _describe_frames(trace: TracebackType | None) -> tuple[Frame, ...]:
         summary = traceback.extract_tb(trace, limit=-_FRAMES)
     except Exception:  # noqa: BLE001  # a module's loader may raise while its source is looked up
         return ()
+    from supervisor.records import Frame  # noqa: PLC0415  # as above
+
     return tuple(
         Frame(filename=entry.filename, lineno=entry.lineno or 0, name=entry.name, line=entry.line or "")
         for entry in summary

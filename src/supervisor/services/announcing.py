@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from supervisor._proto.plugin import ConnInfo
 from supervisor.address import Address, parse_address
 from supervisor.errors import BrokerError, HandshakeError
-from supervisor.spec import Limits
-from supervisor.tls import TlsContexts
+from supervisor.terms import Limits
 from supervisor.transport.server import CheckClient, Server
 
 if TYPE_CHECKING:
+    from supervisor._proto.plugin import ConnInfo
+    from supervisor.tls import TlsContexts
     from supervisor.transport.channel import Channel
     from supervisor.transport.dial import CheckPeer
 
@@ -26,8 +25,7 @@ _LONGEST: Final = 1024
 """Characters of an announced address that are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a service is to listen.
 
     Attributes:
@@ -85,6 +83,8 @@ class Announcing:
 
     async def offer(self, service_id: int, server: Server) -> Callable[[], None]:
         """Listen for `server` and announce it; returns what is to be called when it has stopped."""
+        from supervisor._proto.plugin import ConnInfo  # noqa: PLC0415  # a plugin that offers nothing starts without it
+
         place = self._choose_place()
 
         def remove() -> None:
@@ -129,11 +129,12 @@ class Announcing:
         """Take an announcement; a knock means nothing without multiplexing."""
         if info.knock.knock:
             return
+        kind = type(info)
         self._infos.pop(info.service_id, None)
         while len(self._infos) >= self._limits.broker_connections:
             self._infos.pop(next(iter(self._infos)))
         # A copy, cut: no address is as long, and what a plugin sends is not kept for as long as it lives.
-        info = ConnInfo(service_id=info.service_id, network=info.network[:_LONGEST], address=info.address[:_LONGEST])
+        info = kind(service_id=info.service_id, network=info.network[:_LONGEST], address=info.address[:_LONGEST])
         self._infos[info.service_id] = info
         for waiter in self._waiters.get(info.service_id, ()):
             if not waiter.done():

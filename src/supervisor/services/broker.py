@@ -12,14 +12,14 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from supervisor._proto.plugin import ConnInfo
 from supervisor.errors import BrokerError
 from supervisor.services.broker_stream import ConnInfoStream
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.transport.generated import repair_stub
 from supervisor.transport.server import OnError, Server
 
 if TYPE_CHECKING:
+    from supervisor._proto.plugin import ConnInfo
     from supervisor.transport.channel import Channel
 
 __all__ = ["HOST_SERVICES", "PATIENCE", "Broker", "Dialling", "Offering", "Way"]

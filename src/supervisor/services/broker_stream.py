@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
-from supervisor._proto.plugin import ConnInfo
-from supervisor.errors import BrokerError, TransportError
+from supervisor.errors import BrokerError, DecodeError, TransportError
+from supervisor.services.flat_messages import RawMessage
+from supervisor.transport.codec import decode, encode
 
 if TYPE_CHECKING:
     from grpclib.client import Channel
     from grpclib.server import Stream
+
+    from supervisor._proto.plugin import ConnInfo
 
 __all__ = ["BrokerService", "ConnInfoStream", "follow"]
 
@@ -73,8 +76,8 @@ class ConnInfoStream:
         """
         sender = asyncio.create_task(self._send_all(stream), name="send connection infos")
         try:
-            while self._closed is None and (info := await stream.recv_message()) is not None:
-                self.on_info(info)
+            while self._closed is None and (message := await stream.recv_message()) is not None:
+                self.on_info(_read(message))
         finally:
             sender.cancel()
             await asyncio.wait({sender})
@@ -84,11 +87,20 @@ class ConnInfoStream:
         with suppress(TransportError, GRPCError):
             while True:
                 while self._outbox:
-                    await stream.send_message(self._outbox[0])
+                    await stream.send_message(RawMessage(encode(self._outbox[0])))
                     if self._outbox:  # else it was closed meanwhile
                         self._outbox.popleft()
                 self._news.clear()
                 await self._news.wait()
+
+
+def _read(message: RawMessage) -> ConnInfo:
+    from supervisor._proto.plugin import ConnInfo  # noqa: PLC0415  # 2 ms, which plugins without a broker do not spend
+
+    try:
+        return decode(ConnInfo, message.data)
+    except DecodeError as error:
+        raise GRPCError(Status.INTERNAL, str(error)) from error
 
 
 class BrokerService:
@@ -100,14 +112,14 @@ class BrokerService:
 
     def __mapping__(self) -> Mapping[str, Handler]:
         """Return the routes that this service answers."""
-        return {_STREAM: Handler(self._stream, Cardinality.STREAM_STREAM, ConnInfo, ConnInfo)}
+        return {_STREAM: Handler(self._stream, Cardinality.STREAM_STREAM, RawMessage, RawMessage)}
 
     def close(self) -> None:
         """End the call that is under way."""
         if self._carrier is not None:
             self._carrier.cancel()
 
-    async def _stream(self, stream: Stream[ConnInfo, ConnInfo]) -> None:
+    async def _stream(self, stream: Stream[RawMessage, RawMessage]) -> None:
         if self._carrier is not None:
             self._carrier.cancel()
         self._infos.on_another()
@@ -127,7 +139,7 @@ async def follow(channel: Channel, infos: ConnInfoStream) -> None:
     """
     why = "broker closed"
     try:
-        async with channel.request(_STREAM, Cardinality.STREAM_STREAM, ConnInfo, ConnInfo) as stream:
+        async with channel.request(_STREAM, Cardinality.STREAM_STREAM, RawMessage, RawMessage) as stream:
             await stream.send_request()
             await infos.carry(stream)
     except GRPCError as error:

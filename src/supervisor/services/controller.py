@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
-from supervisor._proto.plugin import Empty
 from supervisor.errors import DeadlineExceededError, TransportError
+from supervisor.services.flat_messages import Empty
 
 if TYPE_CHECKING:
     from grpclib.client import Channel

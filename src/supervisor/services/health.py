@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
-from supervisor._proto.grpc.health.v1 import (
-    HealthCheckRequest,
-    HealthCheckResponse,
-    HealthCheckResponseServingStatus,
-    HealthListRequest,
-    HealthListResponse,
-)
 from supervisor.errors import TransportError
+from supervisor.services.flat_messages import Empty, HealthCheckRequest, HealthCheckResponse, RawMessage
 
 if TYPE_CHECKING:
     from grpclib.client import Channel
@@ -72,7 +66,7 @@ class HealthService:
         unary, stream = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
         return {
             _CHECK: Handler(self._check, unary, HealthCheckRequest, HealthCheckResponse),
-            _LIST: Handler(self._list, unary, HealthListRequest, HealthListResponse),
+            _LIST: Handler(self._list, unary, Empty, RawMessage),
             _WATCH: Handler(self._watch, stream, HealthCheckRequest, HealthCheckResponse),
         }
 
@@ -83,10 +77,14 @@ class HealthService:
             raise GRPCError(Status.NOT_FOUND, "unknown service")
         await stream.send_message(_response(status))
 
-    async def _list(self, stream: Stream[HealthListRequest, HealthListResponse]) -> None:
+    async def _list(self, stream: Stream[Empty, RawMessage]) -> None:
+        from supervisor._proto.grpc.health import v1  # noqa: PLC0415  # no host asks for it, and it costs 2 ms
+        from supervisor.transport.codec import encode  # noqa: PLC0415
+
         await stream.recv_message()
-        statuses = {name: _response(status) for name, status in self._statuses.items()}
-        await stream.send_message(HealthListResponse(statuses=statuses))
+        said = {name: v1.HealthCheckResponseServingStatus(status.value) for name, status in self._statuses.items()}
+        responses = {name: v1.HealthCheckResponse(status=status) for name, status in said.items()}
+        await stream.send_message(RawMessage(encode(v1.HealthListResponse(statuses=responses))))
 
     async def _watch(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
         """Send the status now and after each change, until the client goes away or the service is closed."""
@@ -105,7 +103,7 @@ class HealthService:
 
 
 def _response(status: ServingStatus) -> HealthCheckResponse:
-    return HealthCheckResponse(status=HealthCheckResponseServingStatus(status.value))
+    return HealthCheckResponse(status.value)
 
 
 async def check(channel: Channel, service: str = PLUGIN_SERVICE, *, timeout: float) -> ServingStatus:
@@ -130,7 +128,7 @@ async def check(channel: Channel, service: str = PLUGIN_SERVICE, *, timeout: flo
             f"the health check was answered with {error.status.name}: {error.message or 'no message'}"
         ) from error
     try:
-        return ServingStatus(max(int(response.status), 0))
+        return ServingStatus(max(response.status, 0))
     except ValueError:
         return ServingStatus.UNKNOWN
 

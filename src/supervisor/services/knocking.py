@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 from supervisor._proto.plugin import ConnInfo, ConnInfoKnock
 from supervisor.address import Address
 from supervisor.errors import BrokerError, ConnectionLostError
-from supervisor.records import quote_text
-from supervisor.spec import Limits
+from supervisor.quoting import quote_text
+from supervisor.terms import Limits
 from supervisor.tls import TlsContexts
 from supervisor.transport.server import Server
 from supervisor.transport.yamux.connection import Multiplexer

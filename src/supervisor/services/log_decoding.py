@@ -9,7 +9,9 @@ import struct
 from typing import Final
 
 from supervisor.errors import DecodeError
-from supervisor.records import ExceptionRecord, Frame, Level, LogRecord, LogSource, escape_text
+from supervisor.levels import Level
+from supervisor.quoting import escape_text
+from supervisor.records import ExceptionRecord, Frame, LogRecord, LogSource
 from supervisor.services.log_encoding import RawBatch
 
 __all__ = ["RecordBatch", "decode_batch"]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from supervisor.records import ExceptionRecord
 from supervisor.services.log_values import TEXT_LIMIT, cut_text, freeze
+
+if TYPE_CHECKING:
+    from supervisor.records import ExceptionRecord
 
 __all__ = ["RECORD_LIMIT", "RawBatch", "encode_batch", "encode_record"]
 
@@ -41,13 +43,15 @@ class RawBatch:
         return cls(data)
 
 
-_SMALL: Final = tuple(bytes((n,)) if n < 0x80 else bytes((n & 0x7F | 0x80, n >> 7)) for n in range(1 << 14))  # noqa: PLR2004
+_SMALL: Final = tuple(bytes((n,)) for n in range(0x80))
 _pack_double = struct.Struct("<d").pack
 
 
 def _varint(number: int) -> bytes:
-    if number < 1 << 14:
+    if number < 0x80:  # noqa: PLR2004
         return _SMALL[number]
+    if number < 1 << 14:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     out = bytearray()
     while number > 0x7F:  # noqa: PLR2004
         out.append(number & 0x7F | 0x80)

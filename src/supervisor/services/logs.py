@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Final, Self
 
 from grpclib.const import Cardinality, Handler
 
-from supervisor._proto.supervisor.logs.v1 import FollowRequest
 from supervisor.errors import DecodeError
-from supervisor.services.log_decoding import RecordBatch, decode_batch
+from supervisor.services.flat_messages import FollowRequest
 from supervisor.services.log_encoding import RawBatch, encode_batch
-from supervisor.services.reception import Reception
 from supervisor.services.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from grpclib.client import Channel
     from grpclib.server import Stream
 
-__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "LogBuffer", "LogFollower", "LogService", "RecordBatch", "follow"]
+    from supervisor.services.log_decoding import RecordBatch
+    from supervisor.services.reception import Reception
+
+__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "LogBuffer", "LogFollower", "LogService", "follow"]
 
 BATCH_RECORDS: Final = 256
 BATCH_BYTES: Final = 128 * 1024
@@ -207,6 +208,8 @@ class LogFollower:
     """
 
     def __init__(self, channel: Channel, *, level: int) -> None:
+        from supervisor.services.reception import Reception  # noqa: PLC0415  # the host's
+
         request = channel.request(_FOLLOW, Cardinality.STREAM_STREAM, FollowRequest, RawBatch)
         self._reception: Reception[RawBatch] = Reception(request, "log")
         self._level = level
@@ -236,6 +239,8 @@ class LogFollower:
             DecodeError: the plugin sent something that is not one.
             TransportError: the connection or the stream broke.
         """
+        from supervisor.services.log_decoding import decode_batch  # noqa: PLC0415  # with records 3 ms, the host's
+
         batch = await self._reception.receive()
         if batch is None:
             raise StopAsyncIteration

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import betterproto
@@ -139,13 +138,16 @@ def load_descriptors(servicers: Iterable[_Servicer]) -> Descriptors:
     Raises:
         ConfigurationError: a file is no descriptor set.
     """
-    from supervisor._proto.grpc.reflection import v1, v1alpha  # noqa: PLC0415  # see _Message
-    from supervisor.services.descriptors import Descriptors, split_set  # noqa: PLC0415  # as above
+    from pathlib import Path  # noqa: PLC0415  # see _Message
+
+    from supervisor._proto.grpc.health import v1 as health  # noqa: PLC0415
+    from supervisor._proto.grpc.reflection import v1, v1alpha  # noqa: PLC0415
+    from supervisor.services.descriptors import Descriptors, split_set  # noqa: PLC0415
 
     descriptors = Descriptors()
     kinds = [kind for servicer in servicers for kind in _kinds_of(servicer)]
     modules = {getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in kinds}
-    folders = {Path(file).parent for file in (*modules, v1.__file__, v1alpha.__file__) if file}
+    folders = {Path(file).parent for file in (*modules, health.__file__, v1.__file__, v1alpha.__file__) if file}
     for path in sorted(path for folder in folders for path in folder.glob("*.binpb")):
         try:
             for data in split_set(path.read_bytes()):

@@ -6,23 +6,23 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from betterproto.lib.google.protobuf import Empty
 from grpclib.const import Cardinality, Handler
 
-from supervisor._proto.plugin import StdioData, StdioDataChannel
-from supervisor.services.reception import Reception
+from supervisor.services.flat_messages import Empty, StdioData
 from supervisor.services.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from grpclib.client import Channel
     from grpclib.server import Stream
 
+    from supervisor.services.reception import Reception
+
 __all__ = ["CHUNK_LIMIT", "STDERR", "STDOUT", "StdioFollower", "StdioService", "follow"]
 
-STDOUT = int(StdioDataChannel.STDOUT)
-STDERR = int(StdioDataChannel.STDERR)
+STDOUT: Final = 1
+STDERR: Final = 2
 
 CHUNK_LIMIT = 32 * 1024
 """Most bytes in one message."""
@@ -102,7 +102,7 @@ class StdioService:
             while not listener.replaced:
                 if (chunk := self._take()) is not None:
                     try:
-                        await stream.send_message(StdioData(channel=StdioDataChannel(chunk[0]), data=chunk[1]))
+                        await stream.send_message(StdioData(channel=chunk[0], data=chunk[1]))
                     except BaseException:
                         with self._lock:  # it has not left whole: the next listener gets it, or stderr
                             self._chunks.appendleft(chunk)
@@ -156,6 +156,8 @@ class StdioFollower:
     """
 
     def __init__(self, channel: Channel) -> None:
+        from supervisor.services.reception import Reception  # noqa: PLC0415  # the host's
+
         request = channel.request(_STREAM, Cardinality.UNARY_STREAM, Empty, StdioData)
         self._reception: Reception[StdioData] = Reception(request, "stdio")
         self._opened = False
@@ -175,7 +177,7 @@ class StdioFollower:
         message = await self._reception.receive()
         if message is None:
             raise StopAsyncIteration
-        return int(message.channel), message.data
+        return message.channel, message.data
 
     async def aclose(self) -> None:
         """Leave the stream; idempotent."""

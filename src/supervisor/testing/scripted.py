@@ -27,7 +27,8 @@ from supervisor.handshake import format_handshake
 from supervisor.outcome import ExitStatus
 from supervisor.services.controller import ControllerService
 from supervisor.services.health import HealthService
-from supervisor.spec import Limits, PluginSpec
+from supervisor.spec import PluginSpec
+from supervisor.terms import Limits
 from supervisor.transport.server import Server
 
 __all__ = ["Script", "ScriptedProcess", "ScriptedRunner"]

@@ -27,7 +27,7 @@ from supervisor.errors import (
     MessageTooLargeError,
     SupervisorError,
 )
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 
 __all__ = ["TRANSPORT_CHECKS", "Blob", "ContractService", "Link", "call_stream", "call_unary"]
 

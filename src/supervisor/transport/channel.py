@@ -17,7 +17,7 @@ from grpclib.metadata import Deadline, _MetadataLike
 from multidict import MultiDict
 
 from supervisor.errors import ConnectionLostError
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.transport.call import Call
 from supervisor.transport.codec import MessageCodec
 from supervisor.transport.protocol import WireProtocol, wire_configuration

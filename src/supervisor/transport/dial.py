@@ -11,7 +11,7 @@ from grpclib.encoding.base import CodecBase
 
 from supervisor.address import Address, MemoryAddress, TcpAddress
 from supervisor.errors import ConnectError, ConnectionLostError, TransportError
-from supervisor.spec import Engine, Limits
+from supervisor.terms import Engine, Limits
 from supervisor.tls import TlsContexts
 from supervisor.transport.channel import Channel
 from supervisor.transport.engine.calling import ClientProtocol

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from grpclib.metadata import Deadline, _Metadata
+if TYPE_CHECKING:
+    from grpclib.metadata import Deadline, _Metadata
 
 __all__ = ["Describable", "IncomingCall", "current_call", "set_current_call"]
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingCall:
+class IncomingCall(NamedTuple):
     """What a handler may want to know beside the message.
 
     Attributes:

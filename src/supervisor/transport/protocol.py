@@ -29,7 +29,7 @@ from supervisor.transport.connection import WireConnection
 from supervisor.transport.http2 import CONNECTION_WINDOW, STREAM_WINDOW, PatientH2Connection, configuration
 from supervisor.transport.sockets import read_leftover
 from supervisor.transport.stream import Headers, WireStream
-from supervisor.transport.tls_errors import is_tls_record
+from supervisor.transport.tls_records import is_tls_record
 
 __all__ = ["WireProtocol", "wire_configuration"]
 
@@ -136,8 +136,8 @@ class _WireProcessor(EventsProcessor):
 
     def process_connection_terminated(self, event: ConnectionTerminated) -> None:
         """Finish what the peer still serves; with an error code it serves nothing."""
+        self.connection.drain(event.last_stream_id or 0)  # it has not looked at those above, whatever the reason
         if event.error_code == ErrorCodes.NO_ERROR:
-            self.connection.drain(event.last_stream_id or 0)
             self._protocol.stream_released()
         else:
             code = event.error_code

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from multidict import MultiDict
 
 from supervisor.errors import MessageTooLargeError
+
+if TYPE_CHECKING:
+    from multidict import MultiDict
 
 __all__ = ["LIMIT_KEY", "SIZE_KEY", "too_large_from_status"]
 

@@ -8,28 +8,28 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from grpclib.encoding.base import CodecBase
-from grpclib.events import _DispatchServerEvents
 
 from supervisor.address import Address, MemoryAddress, TcpAddress, UnixAddress
 from supervisor.errors import ConfigurationError, TransportError
-from supervisor.spec import Engine, Limits
-from supervisor.tls import TlsContexts
+from supervisor.terms import Engine, Limits
 from supervisor.transport.codec import MessageCodec
 from supervisor.transport.engine.answering import ServerProtocol
 from supervisor.transport.engine.choice import chosen_engine
-from supervisor.transport.engine.details import StatusDetailsCodec
 from supervisor.transport.engine.settings import wire_settings
 from supervisor.transport.gate import CheckClient, Gate, OnRefused
 from supervisor.transport.generated import repair_servicer
 from supervisor.transport.incoming import IncomingCall, current_call
-from supervisor.transport.memory import MemoryListener
 from supervisor.transport.service import OnError, Service, routes_of
 from supervisor.transport.sockets import SocketFile, address_of, bind_socket
-from supervisor.transport.tls_layer import TlsProtocol
 from supervisor.transport.under_way import CallsUnderWay
 
 if TYPE_CHECKING:
+    from grpclib.events import _DispatchServerEvents
+
+    from supervisor.tls import TlsContexts
+    from supervisor.transport.memory import MemoryListener
     from supervisor.transport.protocol import WireProtocol
+    from supervisor.transport.tls_layer import TlsProtocol
 
 __all__ = ["CheckClient", "IncomingCall", "OnError", "OnRefused", "Server", "current_call"]
 
@@ -74,13 +74,10 @@ class Server:
             ConfigurationError: what is to be served has no routes.
         """
         self.limits = limits or Limits()
-        self.__dispatch__ = _DispatchServerEvents()  # to which grpclib's `listen` adds
         self._engine = chosen_engine(engine)
         self._service = Service(
             methods=routes_of(services),
             codec=codec or MessageCodec(max_size=self.limits.message_size),
-            details_codec=StatusDetailsCodec(),
-            dispatch=self.__dispatch__,
             message_size=self.limits.message_size,
             on_error=on_error or _tell_loop,
         )
@@ -94,6 +91,11 @@ class Server:
         self._handshaking: set[TlsProtocol] = set()
         self._listener: MemoryListener | asyncio.AbstractServer | None = None
         self._socket_file: SocketFile | None = None
+
+    @property
+    def __dispatch__(self) -> _DispatchServerEvents:
+        """What grpclib's `listen` adds to."""
+        return self._service.dispatch
 
     @property
     def in_flight(self) -> int:
@@ -116,6 +118,8 @@ class Server:
         if self._tls is None:
             self._protocols.add(protocol)
             return protocol
+        from supervisor.transport.tls_layer import TlsProtocol  # noqa: PLC0415 - with ssl 10 ms, for those who speak it
+
         layer = TlsProtocol(
             protocol,
             self._tls,
@@ -166,6 +170,8 @@ class Server:
         self._secure(tls, on_refused)
         self._check_client = check_client
         if isinstance(where, MemoryAddress):
+            from supervisor.transport.memory import MemoryListener  # noqa: PLC0415 - for hosts and tests
+
             self._listener = MemoryListener(where, self._protocol_factory)
             return where
         sock = where if isinstance(where, socket.socket) else self._bind(where)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from grpclib.const import Handler as Method
-from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.events import _DispatchServerEvents
+from grpclib.encoding.base import CodecBase
 
 from supervisor.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from grpclib.encoding.base import StatusDetailsCodecBase
+    from grpclib.events import _DispatchServerEvents
 
 __all__ = ["OnError", "Service", "routes_of"]
 
@@ -18,25 +22,46 @@ OnError = Callable[[str, BaseException], None]
 """Told the route and the exception when a handler raises something that is not a status."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """What serves the calls of one server.
 
     Attributes:
         methods: by route.
         codec: how messages become bytes.
-        details_codec: how details of a status become bytes.
-        dispatch: tells listeners of events.
         message_size: bytes of one message.
         on_error: told when a handler raises something that is not a status.
+        listeners: who listens to grpclib's events, by event.
     """
 
-    methods: Mapping[str, Method]
-    codec: CodecBase
-    details_codec: StatusDetailsCodecBase
-    dispatch: _DispatchServerEvents
-    message_size: int
-    on_error: OnError
+    def __init__(
+        self,
+        *,
+        methods: Mapping[str, Method],
+        codec: CodecBase,
+        message_size: int,
+        on_error: OnError,
+    ) -> None:
+        self.methods = methods
+        self.codec = codec
+        self.message_size = message_size
+        self.on_error = on_error
+        self.listeners: defaultdict[type, list[Callable[..., Any]]] = defaultdict(list)
+
+    @cached_property
+    def details_codec(self) -> StatusDetailsCodecBase:
+        """How details of a status become bytes; loaded when an error has some."""
+        from supervisor.transport.engine.details import StatusDetailsCodec  # noqa: PLC0415 - its messages are classes
+
+        return StatusDetailsCodec()
+
+    @cached_property
+    def dispatch(self) -> _DispatchServerEvents:
+        """What tells the listeners; loaded when there is one, since it costs a plugin 6 ms."""
+        from grpclib.events import _DispatchServerEvents  # noqa: PLC0415 - see above
+
+        dispatch = _DispatchServerEvents()
+        dispatch._listeners = self.listeners  # noqa: SLF001 - grpclib's
+        return dispatch
 
 
 def routes_of(services: Iterable[Any], *, plugin: str | None = None, key: str | None = None) -> dict[str, Method]:

@@ -7,18 +7,13 @@ from typing import Final
 
 from supervisor.errors import CertificateError, ConnectError, TransportError
 
-__all__ = ["NOT_PINNED", "NOT_TLS", "WANTS_TLS", "explain", "is_tls_record"]
+__all__ = ["NOT_PINNED", "NOT_TLS", "WANTS_TLS", "explain"]
 
 NOT_PINNED: Final = "the peer's certificate is not the one it announced"
 NOT_TLS: Final = "the peer does not speak TLS: what it sent is plain text"
 
 WANTS_TLS: Final = bytes.fromhex("15 0301 0002 02 46")
 """A fatal alert, "protocol version", by which a peer that does not speak TLS can tell what it was dealing with."""
-
-_RECORDS: Final = range(20, 24)
-"""TLS's types of records: change of cipher, alert, handshake, data."""
-
-_MAJOR: Final = b"\x03"
 
 _REFUSALS: Final = (
     "CERTIFICATE",
@@ -69,8 +64,3 @@ def _explain_alert(alert: str) -> TransportError:
 
 def _words(name: str) -> str:
     return name.replace("_", " ").lower()
-
-
-def is_tls_record(data: bytes) -> bool:
-    """Whether bytes that open a connection can be TLS; HTTP/2 and text cannot."""
-    return bool(data) and data[0] in _RECORDS and data[1:2] in {b"", _MAJOR}

@@ -16,7 +16,8 @@ from supervisor.errors import CertificateError, ConfigurationError, ConnectError
 from supervisor.tls import TlsContexts
 from supervisor.transport.sockets import read_leftover
 from supervisor.transport.tls import ALPN
-from supervisor.transport.tls_errors import NOT_PINNED, NOT_TLS, WANTS_TLS, explain, is_tls_record
+from supervisor.transport.tls_errors import NOT_PINNED, NOT_TLS, WANTS_TLS, explain
+from supervisor.transport.tls_records import is_tls_record
 
 __all__ = ["TlsProtocol"]
 

@@ -34,7 +34,7 @@ from supervisor.errors import (
     MessageTooLargeError,
     ProtocolViolationError,
 )
-from supervisor.spec import Limits
+from supervisor.terms import Limits
 from supervisor.testing.raw_peer import RawPeer, message
 from supervisor.testing.transport_contract import Blob, ContractService, call_stream, call_unary
 from supervisor.transport.dial import dial
@@ -209,6 +209,16 @@ async def test_unary_call_in_one_step_is_the_same_call(store: KvStub, errors: li
             await store.get(GetRequest(key="hang"), timeout=timeout)
     replies = await asyncio.gather(*(store.get(GetRequest(key=str(number)), timeout=5) for number in range(500)))
     assert [reply.value for reply in replies] == [b"%d" % number for number in range(500)]
+
+
+async def test_unary_messages_of_any_size_arrive(store: KvStub) -> None:
+    """Written with others, at once, or in pieces: what was sent arrives, also beside other calls."""
+    bounds = (16_384, 32_768, 65_536, 131_072, 262_144, 499_000)
+    keys = [str(number % 10) * (bound + number) for bound in bounds for number in range(-30, 31, 5)]
+    for at in range(0, len(keys), 20):
+        some = keys[at : at + 20]
+        replies = await asyncio.gather(*(store.get(GetRequest(key=key)) for key in some))
+        assert [reply.value for reply in replies] == [key.encode() for key in some]
 
 
 async def test_unary_call_in_one_step_is_cancelled(store: KvStub) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import enum
 import typing
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import betterproto
 
@@ -31,8 +30,7 @@ class Presence(enum.Enum):
     MAP = "map"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValuePlan:
+class ValuePlan(NamedTuple):
     """One value of a field: an element of a list, a key or a value of a map, or the field itself.
 
     Attributes:
@@ -46,8 +44,7 @@ class ValuePlan:
     wraps: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldPlan:
+class FieldPlan(NamedTuple):
     """One field.
 
     Attributes:
@@ -68,8 +65,7 @@ class FieldPlan:
     blank: object = betterproto.PLACEHOLDER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessagePlan:
+class MessagePlan(NamedTuple):
     """One message class, its fields in the order of their numbers, its oneofs in the order of their first field."""
 
     python: type[betterproto.Message]

@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from supervisor.transport.codec import wire
 
 __all__ = ["FIXED", "VARINTS", "Fixed", "Varint", "wire_type", "zero"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Varint:
+class Varint(NamedTuple):
     """A number that is written as a varint.
 
     Attributes:
@@ -32,8 +30,7 @@ class Varint:
     direct: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fixed:
+class Fixed(NamedTuple):
     """A number of a fixed size; `letter` is its `struct` format."""
 
     letter: str

@@ -9,9 +9,8 @@ has no `datetime`, so it cannot be decoded.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from supervisor.transport.codec.wire import (
     OVERRUN,
@@ -33,8 +32,7 @@ _SHORT_SECONDS: Final = prefixes(_SECONDS)
 _MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueCodec:
+class ValueCodec(NamedTuple):
     """How a value that is a message on the wire is read and written.
 
     Attributes:

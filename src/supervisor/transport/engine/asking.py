@@ -14,11 +14,12 @@ from supervisor.errors import (
     ConnectionLostError,
     ProtocolViolationError,
 )
+from supervisor.transport.codec import Pieces
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.compression import ENCODING_LITERAL, pack
 from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import encode_literals, encode_timeout
-from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError
+from supervisor.transport.engine.stream import ENDED, MakeError
 from supervisor.transport.engine.timers import Slice
 from supervisor.transport.engine.waiting import TURN, WaitingStream
 
@@ -136,7 +137,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
             raise ProtocolViolationError("the request has ended already")
         elif cardinality.server_streaming and self._sender is None:
             self._watch_stub_sender()
-        if self.abrupt:
+        if self.failure is not None and (self.abrupt or self.phase != ENDED):
             self.check()
         if self._dispatch is not None:
             if not self._requested:
@@ -151,24 +152,12 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
         self._sent = True
         self._ended = end
 
-    async def _send(self, head: bytes, data: bytes, *, end: bool) -> None:
-        wire, connection = self.wire, self.connection
+    async def _send(self, head: bytes, data: bytes | Pieces, *, end: bool) -> None:
         compressed = 0
         if self._compress and data:
-            data, compressed = pack(data), 1
-        size = len(data) + PREFIX
-        if (
-            size <= connection.send_window
-            and size <= self.send_window
-            and size <= connection.peer_frame_size
-            and wire.writable
-        ):
-            connection.send_window -= size
-            self.send_window -= size
-            head += frames.message_head(self.id, len(data), compressed=compressed, end=end)
-            wire.write_message(head, data)
-        else:
-            await wire.send_data(self, head, data, compressed=compressed, end=end)
+            data, compressed = pack(bytes(data)), 1
+        if not self.send_now(head, data, compressed=compressed, end=end):
+            await self.wire.send_data(self, head, data, compressed=compressed, end=end)
         if end:
             self.sent_end = True
         else:
@@ -227,6 +216,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
             raise ProtocolViolationError("the call was cancelled already")
         self.connection.reset(self, ErrorCode.CANCEL)
         self._cancelled = True
+        self.end_with(lambda: ProtocolViolationError("the call was cancelled"))
 
     def check(self) -> None:
         """Raise the failure, if there is one."""

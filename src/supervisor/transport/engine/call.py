@@ -126,14 +126,15 @@ class Call(RequestSide[SendT, RecvT]):
             self.check()
         if not messages:
             return None
+        if self._cardinality.server_streaming:
+            self._straight += 1
+            if self._straight >= TURN:
+                self._straight = 0
+                await asyncio.sleep(0)  # before the message is taken: a receive that is cancelled loses none
         data = messages[0]
         del messages[0]
         if self._cardinality.server_streaming:
             self.release(len(data) + PREFIX)
-            self._straight += 1
-            if self._straight >= TURN:
-                self._straight = 0
-                await asyncio.sleep(0)
         message = self._decode(data)
         if self._dispatch is not None:
             (message,) = await self._dispatch.recv_message(message)
@@ -230,9 +231,12 @@ class Call(RequestSide[SendT, RecvT]):
         if end.status is Status.DEADLINE_EXCEEDED and self.is_late():
             raise DeadlineExceededError("the call's deadline passed") from error
         typed = too_large_from_status(error, self.trailing_metadata)
-        if typed is not None:
-            raise typed from error
-        raise error
+        try:
+            if typed is not None:
+                raise typed from error
+            raise error
+        finally:
+            del error, typed  # their tracebacks hold this frame
 
     def _details(self, end: ResponseEnd) -> Any:
         if end.details is None or end.status is None or end.status is Status.OK:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from supervisor.errors import ConfigurationError
-from supervisor.spec import Engine
+from supervisor.terms import Engine
 
 __all__ = ["DEFAULT_ENGINE", "chosen_engine"]
 

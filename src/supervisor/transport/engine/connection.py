@@ -113,6 +113,7 @@ class Connection(FrameReceiver):
         self.encoder = BlockEncoder()
         # A peer may acknowledge what it has read of every call after that is over.
         self._late_budget = Budget(_LATE * settings.control_burst, _LATE * settings.control_rate, clock)
+        self._pinged_at = 0
         self._owner = owner
 
     # --- what this side says -----------------------------------------------------------------------------------------
@@ -236,9 +237,10 @@ class Connection(FrameReceiver):
             self._owner.windows_opened()
 
     def _receive_reset(self, stream_id: int, payload: bytes) -> None:
-        """Section 6.4."""
-        self._budget.spend("RST_STREAM")
+        """Section 6.4. A client's stream can be reset once; a server's client may open and reset without end."""
         stream = self.streams.pop(stream_id, None)
+        if stream is None or not self.client_side:
+            (self._late_budget if stream is not None else self._budget).spend("RST_STREAM")
         if stream is None:
             self._check_known(stream_id, "RST_STREAM")
             return
@@ -248,7 +250,9 @@ class Connection(FrameReceiver):
     def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         """Section 6.7."""
         _check_stream(frames.PING, right=stream_id == 0)
-        self._budget.spend("PING")
+        if self._pinged_at == self._arrived:  # a PING beside calls, as grpc-go sends to measure, is no work for nothing
+            self._budget.spend("PING")
+        self._pinged_at = self._arrived
         if not flags & frames.ACK:
             self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from binascii import a2b_base64
 from functools import lru_cache
-from typing import Any, Final, cast
-
-from grpclib.metadata import _Metadata, encode_metadata
-from multidict import MultiDict
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from supervisor.errors import ConfigurationError
 from supervisor.transport.engine.headers import Fields, literal
+
+if TYPE_CHECKING:
+    from grpclib.metadata import _Metadata
+    from multidict import MultiDict
 
 __all__ = [
     "MalformedMetadataError",
@@ -28,8 +28,7 @@ _OWN: Final = frozenset({b"te", b"content-type", b"user-agent"})
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 _SHORT: Final = 127  # lengths below it take one byte (RFC 7541, section 5.1)
-_PLAIN_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?").fullmatch
-"""Printable ASCII that neither begins nor ends with a space: what goes out as it is."""
+_LENGTHS: Final = tuple(bytes((size,)) for size in range(_SHORT))
 
 _MOST_DIGITS: Final = 8
 _MOST: Final = 99_999_999
@@ -45,6 +44,8 @@ def decode_metadata(fields: Fields) -> _Metadata:
     Raises:
         MalformedMetadataError: such a value is not base64.
     """
+    from multidict import MultiDict  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
     found: MultiDict[str | bytes] = MultiDict()
     for name, value in fields:
         if name[:1] == b":" or name[:5] == b"grpc-" or name in _OWN:
@@ -84,8 +85,15 @@ def encode_literals(metadata: Any) -> bytes:
     block = b""
     try:
         for key, value in metadata.items() if hasattr(metadata, "items") else metadata:
-            if type(value) is str and _PLAIN_VALUE(value) and len(value) < _SHORT:
-                block += b"%b%c%b" % (_key_literal(key), len(value), value.encode("ascii"))
+            # Printable ASCII that neither begins nor ends with a space goes out as it is.
+            if (
+                type(value) is str
+                and 0 < len(value) < _SHORT
+                and value.isascii()
+                and value.isprintable()
+                and value[0] != " " != value[-1]
+            ):
+                block += _key_literal(key) + _LENGTHS[len(value)] + value.encode("ascii")
             else:
                 block += _encode_carefully(key, value)
     except (AttributeError, TypeError, ValueError) as error:
@@ -101,6 +109,8 @@ def _key_literal(key: str) -> bytes:
 
 def _encode_carefully(key: str, value: Any) -> bytes:
     """Return metadata as grpclib has it: its checks, and base64 for bytes."""
+    from grpclib.metadata import encode_metadata  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
     return b"".join(
         [literal(name.encode("ascii"), text.encode("ascii")) for name, text in encode_metadata([(key, value)])]
     )

@@ -7,9 +7,10 @@ import socket
 from collections.abc import Callable
 from copy import copy
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from supervisor.errors import CallResetError, ConnectionLostError, ProtocolViolationError
+from supervisor.transport.codec import Pieces
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.faults import (
     ErrorCode,
@@ -18,6 +19,7 @@ from supervisor.transport.engine.faults import (
     code_name,
 )
 from supervisor.transport.engine.headers import HeaderBlock
+from supervisor.transport.engine.heap import keep_large_blocks
 from supervisor.transport.engine.roles import ClientConnection, ServerConnection
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import MakeError
@@ -35,8 +37,9 @@ _STREAM_BATCH: Final = TURN
 
 _BATCH_BYTES: Final = 65_536
 
-_READ_SIZE: Final = 131_072
-"""Bytes asked for in one read. asyncio asks for 256 KiB, which glibc gives back to the kernel and faults in each time."""
+_SEND_BUFFER: Final = 1 << 20
+"""Bytes asked of the kernel for what a unix socket holds; it gives what it may and doubles that. A sender that filled it is
+woken when three quarters are free: what is left then has to keep the receiver busy until the sender runs."""
 
 _LARGE: Final = 131_072
 """Bytes from which a message is not joined with what goes before it."""
@@ -80,7 +83,7 @@ class EngineProtocol(asyncio.Protocol):
         self._settings_heard = False
         self._going_away = False
         self._windows_opened = False
-        self._send: Callable[[bytes], None] = _drop
+        self._send: Callable[[Any], None] = _drop
 
     # --- the socket's callbacks --------------------------------------------------------------------------------------
 
@@ -91,8 +94,9 @@ class EngineProtocol(asyncio.Protocol):
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
             # asyncio sets it only where the socket was made with an explicit protocol number.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(transport, "max_size"):
-            transport.max_size = _READ_SIZE
+        if sock is not None and sock.family == socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        keep_large_blocks()  # asyncio reads into a block of 256 KiB, each time a new one
         self._send = self.transport.write
         self.connection.start()
 
@@ -161,17 +165,26 @@ class EngineProtocol(asyncio.Protocol):
             self._flush_scheduled = True
             self.loop.call_soon(self._flush_later)
 
-    def write_message(self, head: bytes, body: bytes | memoryview) -> None:
-        """Write a message of a stream, with what goes before it; a large one is not copied for that."""
+    def write_message(self, head: bytes, body: bytes | memoryview | Pieces, tail: bytes = b"") -> None:
+        """Write a message with what goes before and behind it; what is large of it is not copied for that."""
         if len(body) < _SMALL:
-            self._join(head + body, _STREAM_BATCH)  # the next one is probably on its way
+            # The next one is probably on its way.
+            self._join(head + body + tail, _STREAM_BATCH)  # type: ignore[operator] # pieces are larger
             return
         self.flush()
+        parts = body.parts if type(body) is Pieces else (body,)
         if len(body) < _LARGE:
-            self._send(head + body)
-        else:
-            self._send(head)  # a system call of its own costs less than a copy
-            self._send(body)  # type: ignore[arg-type] # a transport takes views
+            self._send(b"".join((head, *parts, tail)))
+            return
+        for part in parts:
+            if len(part) < _LARGE:
+                head += part  # type: ignore[operator] # that of a view is not small
+            else:
+                self._send(head)  # a system call of its own costs less than a copy
+                self._send(part)
+                head = b""
+        if head or tail:
+            self._send(head + tail)
 
     def flush(self) -> None:
         """Write what waits."""
@@ -203,7 +216,7 @@ class EngineProtocol(asyncio.Protocol):
         return backlog <= limit
 
     async def send_data(
-        self, stream: WaitingStream, head: bytes, message: bytes, *, compressed: int, end: bool
+        self, stream: WaitingStream, head: bytes, message: bytes | Pieces, *, compressed: int, end: bool
     ) -> None:
         """Write a message in as many frames as the windows and the socket ask for; `head` goes before it.
 
@@ -216,7 +229,7 @@ class EngineProtocol(asyncio.Protocol):
         if head:
             self.write(head)
         prefix = frames.MESSAGE_PREFIX.pack(compressed, len(message))
-        view = memoryview(message)
+        view = memoryview(bytes(message))
         while prefix or view:
             await self.wait_to_send(stream)
             if stream.over():
@@ -248,7 +261,8 @@ class EngineProtocol(asyncio.Protocol):
             try:
                 await stream.wait()
             finally:
-                self.writers.pop(stream, None)
+                if not stream.awaited:  # by another task that sends on it
+                    self.writers.pop(stream, None)
 
     # --- the connection's owner --------------------------------------------------------------------------------------
 
@@ -288,6 +302,7 @@ class EngineProtocol(asyncio.Protocol):
     def going_away(self, last_stream_id: int, code: int) -> None:
         """Finish what the peer still serves; with an error code it serves nothing."""
         if code != ErrorCode.NO_ERROR:
+            self.drain(last_stream_id)  # it has not looked at those, whatever it has against the others
             self.end(f"the peer ended the connection: {code_name(code)}", abrupt=False)
             return
         self.draining = True
@@ -350,5 +365,5 @@ class EngineProtocol(asyncio.Protocol):
             self.connection.go_away()
 
 
-def _drop(_: bytes) -> None:
+def _drop(_: Any) -> None:
     """Write nothing: the connection is not open."""

@@ -23,7 +23,7 @@ from supervisor.transport.engine.frames import LARGEST_WINDOW
 from supervisor.transport.engine.headers import BlockDecoder, HeaderBlock
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import BODY, ENDED, PREFIX, Stream
-from supervisor.transport.tls_errors import is_tls_record
+from supervisor.transport.tls_records import is_tls_record
 
 __all__ = ["FrameReceiver"]
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from grpclib.const import Handler as Method
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib.metadata import Deadline, _Metadata, encode_bin_value, encode_grpc_message
-from multidict import MultiDict
 
 from supervisor.errors import EncodeError, MessageTooLargeError, ProtocolViolationError, SupervisorError
+from supervisor.transport.codec import Pieces
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.compression import ENCODING_LITERAL, GZIP, pack
 from supervisor.transport.engine.faults import ErrorCode, MetadataTooLargeError
@@ -25,6 +24,7 @@ from supervisor.transport.engine.waiting import TURN, WaitingStream
 
 if TYPE_CHECKING:
     from grpclib.events import _DispatchServerEvents
+    from grpclib.metadata import Deadline, _Metadata
 
     from supervisor.transport.engine.answering import ServerProtocol
     from supervisor.transport.engine.headers import HeaderBlock
@@ -55,6 +55,7 @@ class ReplySide(WaitingStream):
     phase = BODY
     room = 0
     task: asyncio.Task[None] | None = None
+    started = False
     _dispatch: _DispatchServerEvents | None = None
     _metadata: _Metadata | None = None
     _deadline: Deadline | None = None
@@ -66,7 +67,7 @@ class ReplySide(WaitingStream):
     _head_sent = False
     _trailers_sent = False
     _messages_sent = 0
-    _held: bytes | None = None  # a unary reply, until its status goes with it
+    _held: bytes | Pieces | None = None  # a unary reply, until its status goes with it
     _compress = 0
 
     def __init__(
@@ -105,6 +106,8 @@ class ReplySide(WaitingStream):
 
     async def _initial_literals(self, metadata: Any) -> bytes:
         if self._dispatch is not None:
+            from multidict import MultiDict  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
             (metadata,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
         extra = encode_literals(metadata) if metadata else b""
         self.connection.check_header_list(self.wire.head.fields, extra)
@@ -149,10 +152,10 @@ class ReplySide(WaitingStream):
             return
         await self._send_next(data)
 
-    def _encode(self, message: Any) -> bytes:
+    def _encode(self, message: Any) -> bytes | Pieces:
         service, message_type = self.wire.service, self.request.method.reply_type
         try:
-            data: bytes = service.codec.encode(message, message_type)
+            data: bytes | Pieces = self.wire.encode(message, message_type)
         except MessageTooLargeError as error:
             raise refusal(error) from error
         except SupervisorError:
@@ -163,30 +166,20 @@ class ReplySide(WaitingStream):
             raise refusal(too_large(len(data), service.message_size))
         return data
 
-    async def _send_next(self, data: bytes) -> None:
+    async def _send_next(self, data: bytes | Pieces) -> None:
         """Send a message of a streaming response."""
         if self.failure is not None:
             self.check()
-        wire, connection = self.wire, self.connection
+        if self._trailers_sent or self.closed:
+            raise ProtocolViolationError("the call was answered, or cancelled, already")
         head = b""
         if not self._head_sent:
             head = self._head(await self._initial_literals(None))
         compressed = self._compress if data else 0
         if compressed:
-            data = pack(data)
-        size = len(data) + PREFIX
-        if (
-            size <= connection.send_window
-            and size <= self.send_window
-            and size <= connection.peer_frame_size
-            and wire.writable
-        ):
-            connection.send_window -= size
-            self.send_window -= size
-            head += frames.message_head(self.id, len(data), compressed=compressed)
-            wire.write_message(head, data)
-        else:
-            await wire.send_data(self, head, data, compressed=compressed, end=False)
+            data = pack(bytes(data))
+        if not self.send_now(head, data, compressed=compressed):
+            await self.wire.send_data(self, head, data, compressed=compressed, end=False)
         self._straight += 1
         if self._straight >= TURN:
             self._straight = 0
@@ -206,6 +199,8 @@ class ReplySide(WaitingStream):
         if status is Status.OK and not self.method.cardinality.server_streaming and not self._messages_sent:
             raise ProtocolViolationError("the handler of a unary response sent none")
         if self._dispatch is not None:
+            from multidict import MultiDict  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
             (metadata,) = await self._dispatch.send_trailing_metadata(
                 MultiDict(metadata or ()),
                 status=status, status_message=status_message, status_details=status_details,
@@ -239,13 +234,17 @@ class ReplySide(WaitingStream):
     def _status_literals(self, status: Status, message: str | None, details: Any) -> bytes:
         extra = literal(b"grpc-status", b"%d" % status.value)
         if message is not None:
+            from grpclib.metadata import encode_grpc_message  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
             extra += literal(b"grpc-message", encode_grpc_message(message).encode("ascii"))
         if details is not None:
+            from grpclib.metadata import encode_bin_value  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
+
             packed = self.wire.service.details_codec.encode(status, message, details)
             extra += literal(b"grpc-status-details-bin", encode_bin_value(packed))
         return extra
 
-    async def _send_reply(self, data: bytes, extra: bytes) -> None:
+    async def _send_reply(self, data: bytes | Pieces, extra: bytes) -> None:
         """Send a unary reply with all that goes around it, in one write where possible."""
         wire, connection = self.wire, self.connection
         if not extra and self._dispatch is None and self._send_whole(data):
@@ -253,45 +252,47 @@ class ReplySide(WaitingStream):
         head = b"" if self._head_sent else self._head(await self._initial_literals(None))
         compressed = self._compress if data else 0
         if compressed:
-            data = pack(data)
+            data = pack(bytes(data))
         size = len(data) + PREFIX
         if (
-            size <= connection.send_window
+            size <= _SMALL_REPLY
+            and size <= connection.send_window
             and size <= self.send_window
-            and size <= connection.peer_frame_size
-            and (wire.writable or (size <= _SMALL_REPLY and wire.check_backlog()))
+            and (wire.writable or wire.check_backlog())
         ):
             connection.send_window -= size
             self.send_window -= size
             head += frames.message_head(self.id, len(data), compressed=compressed)
-            if size <= _SMALL_REPLY:
-                wire.write(head + data + self._trailers(extra, ok=True))
-                return
-            wire.write_message(head, data)
-        else:
+            wire.write(head + bytes(data) + self._trailers(extra, ok=True))
+            return
+        if not self.send_now(head, data, compressed=compressed):
             await wire.send_data(self, head, data, compressed=compressed, end=False)
         if not self.closed:
             wire.write(self._trailers(extra, ok=True))
 
-    def _send_whole(self, data: bytes) -> bool:
+    def _send_whole(self, data: bytes | Pieces) -> bool:
         """Send a unary reply with its status in one write, if it is as nearly every reply is; return whether it was."""
         wire, connection = self.wire, self.connection
         size = len(data) + PREFIX
         if (
-            size > _SMALL_REPLY
-            or size > connection.send_window
+            size > connection.send_window
             or size > self.send_window
             or self._head_sent
             or self.closed
             or self._compress
-            or not (wire.writable or wire.check_backlog())
+            or not (wire.writable or (size <= _SMALL_REPLY and wire.check_backlog()))
+            or size > connection.peer_frame_size
         ):
             return False
         encoder = connection.encoder
         connection.send_window -= size
         self._head_sent = self._trailers_sent = self.sent_end = True
-        block = encoder.encode(wire.head)
-        wire.write(frames.reply_frames(self.id, block, data, encoder.encode(wire.ok)))
+        block, ok = encoder.encode(wire.head), encoder.encode(wire.ok)
+        head, end = frames.reply_head(self.id, block, size - PREFIX), frames.reply_end(self.id, ok)
+        if size <= _SMALL_REPLY:
+            wire.write(head + data + end)  # type: ignore[operator] # pieces are larger
+        else:
+            wire.write_message(head, data, end)
         return True
 
     def send_trailers(self, extra: bytes, *, ok: bool) -> None:

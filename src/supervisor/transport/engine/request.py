@@ -58,11 +58,16 @@ class RequestHead:
         self._read_extra(block)
 
     def with_extra(self, extra: Fields) -> RequestHead | None:
-        """Return a head that says the same, and the deadline of one call; None when `extra` says more of how to serve it."""
-        head = object.__new__(RequestHead)
-        head.__dict__.update(self.__dict__)
+        """Return a head that says the same, and the deadline of one call; None when `extra` says more of how to serve it.
+
+        It is this one when all there is in `extra` is metadata.
+        """
+        head = self
         for name, value in extra:
             if name == b"grpc-timeout" or name[-4:] == b"-bin":
+                if head is self:
+                    head = object.__new__(RequestHead)
+                    head.__dict__.update(self.__dict__)
                 head._read_extra(((name, value),))
             elif name[:1] == b":" or name in _TOLD:
                 return None

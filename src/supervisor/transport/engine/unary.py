@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["UnaryCall"]
 
-_MOST: Final = frames.SMALLEST_FRAME_SIZE - PREFIX
-"""Bytes of a message that every peer takes in one frame, and that are worth copying for one write."""
+_MOST: Final = frames.SMALLEST_FRAME_SIZE
+"""Bytes of a message that are written with those of other calls."""
 
 _MOST_REFUSALS: Final = 20
 """How often a call is made again that the peer refuses."""
@@ -68,7 +68,7 @@ class UnaryCall(Call[Any, Any]):
         size = len(data) + PREFIX
         extra = encode_literals(self._metadata) if self._metadata else b""
         if (
-            size > _MOST
+            size > connection.peer_frame_size
             or not wire.ready
             or size > connection.send_window
             or size > connection.initial_send_window
@@ -91,7 +91,8 @@ class UnaryCall(Call[Any, Any]):
                 stream_id = connection.open(self)
                 self._requested = self.sent_end = self.reading = True
                 connection.send_window -= size
-                wire.write(frames.request_frames(stream_id, block + extra if extra else block, data))
+                head = frames.request_head(stream_id, block + extra if extra else block, size - PREFIX)
+                wire.write(head + data) if size <= _MOST else wire.write_message(head, data)  # type: ignore[operator] # pieces are larger
                 waiter = self._waiter = wire.loop.create_future()
                 await waiter
                 if self._reply is None:
