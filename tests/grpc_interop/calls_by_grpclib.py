@@ -11,7 +11,7 @@ from typing import Any
 from grpc_peer import KINDS, Details
 from grpclib.client import Channel
 from grpclib.config import Configuration
-from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from told_calls import Told, answered, fields, read_call, report
 
 from supervisor.testing.transport_contract import Blob
@@ -48,7 +48,7 @@ async def call(channel: Channel, told: Told) -> dict[str, Any]:
         code = 1
     except TimeoutError:
         code = 4
-    except StreamTerminatedError as error:
+    except (StreamTerminatedError, ProtocolError, OSError) as error:
         code, text = 14, str(error)
     found = {"code": code, "message": text, "details": base64.b64encode(details).decode() if details else None}
     found["initial"] = fields((stream.initial_metadata or {}).items())
