@@ -169,7 +169,7 @@ async def test_row_51_malformed_protobuf_in_a_stream(supervise: Supervise, peer:
 BREAKS_THE_CONNECTION = {
     "junk": ("send", "complete nonsense, and a good deal of it"),
     "HTTP/1 answer": ("send", "HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n"),
-    "oversize frame": ("headers", "call", "send", "\\x04\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x01"),
+    "oversize frame": ("headers", "call", "send", "\\x10\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x01"),
     "bad HPACK index": ("frame", "1", "4", "call", "\\xff\\xff\\xff\\xff\\x0f"),
     "bad HPACK string": ("frame", "1", "4", "call", "\\x00\\x7fshort"),
     "HPACK table too large": ("frame", "1", "4", "call", "\\x3f\\xff\\xff\\xff\\x7f"),
