@@ -266,7 +266,7 @@ async def test_row_59_call_in_the_turn_in_which_a_write_failed(supervise: Superv
         store = await supervisor.dispense(KvStub)
         keeper = supervisor._run.keepers["store"]  # type: ignore[union-attr]  # it runs
         kill(supervisor)
-        keeper.instance.channel._wire.connection._transport.abort()  # type: ignore[union-attr]  # as a failed write does
+        keeper.instance.channel._wire.transport.abort()  # type: ignore[union-attr]  # as a failed write does
         await store.put(PutRequest(key="a", value=b"x"))
         assert keeper.generation == 2
 
