@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -165,26 +165,8 @@ def run_all(rounds: int) -> list[Row]:
     return rows
 
 
-def print_table(rows: list[Row]) -> None:
-    """Print microseconds, then how many times faster than betterproto an encode and a decode together are."""
-    print(f"Python {sys.version.split()[0]}, CPU µs per operation (encode / decode)")
-    print(f"{'message':17}{'bytes':>9}{'ours':>19}{'betterproto':>23}{'upb':>17}{'ratio':>9}")
-    for row in rows:
-        cells = [f"{row.encode[codec]:.1f} / {row.decode[codec]:.1f}" for codec in ("ours", "betterproto", "upb")]
-        ratio = row.total("betterproto") / row.total("ours")
-        print(f"{row.message:17}{row.size:>9}{cells[0]:>19}{cells[1]:>23}{cells[2]:>17}{ratio:>8.1f}x")
-
-
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds per measurement (default: 7)")
-    options = parser.parse_args()
-    rows = run_all(options.rounds)
-    if not options.json:
-        print_table(rows)
-        return
+def as_json(rows: list[Row]) -> dict[str, Any]:
+    """Return everything for programs."""
     out = [
         {
             "message": row.message,
@@ -195,7 +177,34 @@ def main() -> None:
         }
         for row in rows
     ]
-    print(json.dumps({"python": sys.version.split()[0], "rows": out}, indent=2))
+    return {"python": sys.version.split()[0], "rows": out}
+
+
+def print_table(found: Mapping[str, Any]) -> None:
+    """Print microseconds, then how many times faster than betterproto an encode and a decode together are."""
+    print(f"Python {found['python']}, CPU µs per operation (encode / decode)\n")
+    print(f"| {'message':15} | {'bytes':>9} | {'ours':>17} | {'betterproto':>21} | {'upb':>15} | {'times':>5} |")
+    print(f"|{'-' * 17}|{'-' * 10}:|{'-' * 18}:|{'-' * 22}:|{'-' * 16}:|{'-' * 6}:|")
+    for row in found["rows"]:
+        cells = [f"{row['encode_us'][by]:.1f} / {row['decode_us'][by]:.1f}" for by in ("ours", "betterproto", "upb")]
+        ours, betterproto, upb = cells
+        times = row["times_faster_than_betterproto"]
+        print(
+            f"| {row['message']:15} | {row['bytes']:>9,} | {ours:>17} | {betterproto:>21} | {upb:>15} | {times:>5.1f} |"
+        )
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds per measurement (default: 7)")
+    options = parser.parse_args()
+    found = as_json(run_all(options.rounds))
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print_table(found)
 
 
 if __name__ == "__main__":

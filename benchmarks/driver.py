@@ -1,7 +1,7 @@
 """The client process of one system: `python -m benchmarks.driver SYSTEM`.
 
 A line of JSON each way. It says `{}` when the system is up, and then answers each workload that it is given
-(`{"in_flight": 64, "seconds": 0.2}`) with its figures. It ends when its standard input does.
+(`{"kind": "unary", "in_flight": 64, "seconds": 0.2}`) with its figures. It ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import sys
 from typing import Any
 
 from benchmarks.contract import VALUE
-from benchmarks.systems import System, load
-from benchmarks.workloads import run_unary
+from benchmarks.event_loops import run_on
+from benchmarks.systems import SYSTEMS, connect
+from benchmarks.workloads import WORKLOADS
 
 
 def claim_stdout() -> int:
@@ -24,16 +25,16 @@ def claim_stdout() -> int:
     return answers
 
 
-async def serve(system: System, answers: int) -> None:
+async def serve(name: str, answers: int) -> None:
     """Do workloads until there are no more."""
     requests = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
-    async with system:
+    async with connect(name) as system:
         assert await system.call() == VALUE
         answer(answers, {})
         while line := await requests.readline():
-            measured = await run_unary(system.call, **json.loads(line), server_pids=system.server_pids)
-            answer(answers, measured.figures())
+            parameters = json.loads(line)
+            answer(answers, await WORKLOADS[parameters.pop("kind")](system, **parameters))
 
 
 def answer(answers: int, value: Any) -> None:
@@ -43,8 +44,8 @@ def answer(answers: int, value: Any) -> None:
 
 def main() -> None:
     """Run from the harness."""
-    answers = claim_stdout()
-    asyncio.run(serve(load(sys.argv[1]), answers))
+    answers, name = claim_stdout(), sys.argv[1]
+    run_on(SYSTEMS[name].loop, serve(name, answers))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,8 @@ class RawClient(_Framed):
     async def call(self, data: bytes) -> bytes:
         """Return the answer to a request."""
         self._last = number = self._last + 1 & 0xFFFFFFFF
-        waiter = self._waiting[number] = self._loop.create_future()
+        waiter: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiting[number] = waiter
         self.send(number, data)
         return await waiter
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from benchmarks.figures import Results
 
-__all__ = ["Column", "as_json", "facts", "facts_line", "table"]
+__all__ = ["Column", "Found", "as_json", "facts", "facts_line", "read_load", "table", "write_cpu"]
 
-_LIBRARIES = ("plugin-supervisor", "grpclib", "h2", "hpack", "betterproto", "grpcio", "protobuf")
+_LIBRARIES = ("plugin-supervisor", "grpclib", "h2", "hpack", "betterproto", "grpcio", "protobuf", "uvloop", "structlog")
 
 Found = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Figures by system, by workload, by name."""
@@ -36,9 +36,22 @@ class Column:
     write: Callable[[Mapping[str, float]], str] | None = None
 
     def cell(self, found: Mapping[str, Mapping[str, float]]) -> str:
-        """Return the cell of a system whose figures, by workload, are `found`."""
-        figures = found[self.workload]
+        """Return the cell of a system whose figures, by workload, are `found`; a dash when it has none."""
+        figures = found.get(self.workload, {})
+        if self.figure not in figures:
+            return "-"
         return f"{figures[self.figure]:,.0f}" if self.write is None else self.write(figures)
+
+    def as_ratio(self) -> Column:
+        """Return the same column for ratios."""
+        return replace(self, write=lambda ratios: f"{ratios[self.figure]:.2f}")
+
+
+def write_cpu(figures: Mapping[str, float]) -> str:
+    """Return CPU microseconds of the client and of the server, with a decimal where they are small."""
+    client, server = figures["client_cpu_us"], figures["server_cpu_us"]
+    digits = 1 if max(client, server) < 10 else 0
+    return f"{client:.{digits}f}+{server:.{digits}f}"
 
 
 def facts() -> dict[str, Any]:
@@ -47,7 +60,7 @@ def facts() -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processors": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 2),
+        "load": read_load(),
         "versions": {},
     }
     for library in _LIBRARIES:
@@ -58,10 +71,16 @@ def facts() -> dict[str, Any]:
     return found
 
 
+def read_load() -> float:
+    """Return how many processes ran or wanted to, on average over the last minute."""
+    return round(os.getloadavg()[0], 2)
+
+
 def facts_line(found: Mapping[str, Any]) -> str:
     """Return the facts for people."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items() if number)
-    where = f"{found['python']}, {found['system']}, {found['processors']} processors, load {found['load']}"
+    load = f"load {found['load']} before and {found['load_after']} after"
+    where = f"{found['python']}, {found['system']}, {found['processors']} processors, {load}"
     return f"{where}\n{versions}"
 
 

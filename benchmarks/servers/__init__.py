@@ -1,1 +1,1 @@
-"""The servers, a process each: `python -m benchmarks.servers.<system>`."""
+"""The servers, a process each: `python -m benchmarks.servers.<system> PATH LOOP`."""

@@ -1,23 +1,20 @@
-"""This library's server on the unix socket that is named on the command line, supervised by nobody."""
+"""This library's server on a unix socket, supervised by nobody."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-
-from benchmarks.contract import Kv
-from benchmarks.servers.until_eof import say_ready_and_wait
+from benchmarks.contract import Kv, Load
+from benchmarks.servers.until_eof import run_server, say_ready_and_wait
 from supervisor.address import UnixAddress
 from supervisor.transport.server import Server
 
 
 async def main(path: str) -> None:
     """Serve until the client is gone."""
-    server = Server([Kv()])
+    server = Server([Kv(), Load()])
     await server.start(UnixAddress(path))
     await say_ready_and_wait()
     await server.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    run_server(main)

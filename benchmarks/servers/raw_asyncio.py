@@ -1,13 +1,12 @@
-"""The raw protocol with this library's codec on the unix socket that is named on the command line."""
+"""The raw protocol with this library's codec on a unix socket."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from benchmarks.contract import GetRequest, GetResponse, Kv
 from benchmarks.raw_protocol import RawServer
-from benchmarks.servers.until_eof import say_ready_and_wait
+from benchmarks.servers.until_eof import run_server, say_ready_and_wait
 from supervisor.transport.codec import MessageCodec
 
 _CODEC = MessageCodec()
@@ -27,4 +26,4 @@ async def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    run_server(main)

@@ -1,19 +1,16 @@
-"""grpclib's server on the unix socket that is named on the command line."""
+"""grpclib's server on a unix socket."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-
 from grpclib.server import Server
 
-from benchmarks.contract import Kv
-from benchmarks.servers.until_eof import say_ready_and_wait
+from benchmarks.contract import Kv, Load
+from benchmarks.servers.until_eof import run_server, say_ready_and_wait
 
 
 async def main(path: str) -> None:
     """Serve until the client is gone."""
-    server = Server([Kv()])
+    server = Server([Kv(), Load()])
     await server.start(path=path)
     await say_ready_and_wait()
     server.close()
@@ -21,4 +18,4 @@ async def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    run_server(main)

@@ -7,10 +7,11 @@ import sys
 import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.contract import PROJECT
+from benchmarks.processes import ended
 
 __all__ = ["serving"]
 
@@ -19,24 +20,15 @@ _PATIENCE = 20.0
 
 
 @asynccontextmanager
-async def serving(name: str) -> AsyncIterator[tuple[str, int]]:
+async def serving(name: str, loop: str = "asyncio") -> AsyncIterator[tuple[str, int]]:
     """Start a server and yield the path of its unix socket and its pid, once it listens; it is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         path = str(Path(folder) / "socket")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", f"benchmarks.servers.{name}", path, stdin=PIPE, stdout=PIPE, cwd=PROJECT
+            sys.executable, "-m", f"benchmarks.servers.{name}", path, loop, stdin=PIPE, stdout=PIPE, cwd=PROJECT
         )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
+        async with ended(process, within=_PATIENCE):
+            assert process.stdout is not None
             async with asyncio.timeout(_PATIENCE):
                 assert await process.stdout.readline() == b"ready\n", f"the server {name} did not start"
             yield path, process.pid
-        finally:
-            process.stdin.close()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE):
-                    await process.wait()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()

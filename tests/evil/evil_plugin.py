@@ -215,6 +215,14 @@ def send(text: str) -> None:
     held["connection"].sendall(data(text))
 
 
+def flood(text: str, count: str) -> None:
+    """Send bytes so many times, until the other side has had enough."""
+    try:
+        held["connection"].sendall(data(text) * int(count))
+    except OSError:
+        return
+
+
 def settings() -> None:
     """Send HTTP/2 settings, as a server does first."""
     held["connection"].sendall(FRAME)

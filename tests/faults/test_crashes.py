@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import transport_of
 from grpclib.const import Cardinality
 from kv_proto import GetRequest, GetResponse, KvStub, PutRequest
 from watching import Log, exit_of, until, until_state
@@ -33,6 +34,7 @@ from supervisor import (
 from supervisor.errors import DeadlineExceededError
 from supervisor.events import InstanceExited, StateChanged
 from supervisor.outcome import ExitReason
+from supervisor.spec import Engine
 
 MakeSpec = Callable[..., PluginSpec]
 Supervise = Callable[..., Supervisor]
@@ -260,13 +262,17 @@ async def test_row_59_at_most_once(supervise: Supervise, kv: MakeSpec, tmp_path:
     assert any(isinstance(outcome, PluginCrashedError) for outcome in outcomes.values())
 
 
-async def test_row_59_call_in_the_turn_in_which_a_write_failed(supervise: Supervise, kv: MakeSpec) -> None:
+@pytest.mark.parametrize("engine", ["lean", "grpclib"])
+async def test_row_59_call_in_the_turn_in_which_a_write_failed(
+    supervise: Supervise, kv: MakeSpec, engine: Engine
+) -> None:
     """The socket is known to be broken a turn before the connection's end is told: who calls then waits for the next life."""
-    async with supervise(kv(restart=AGAIN)) as supervisor:
+    async with supervise(kv(restart=AGAIN, engine=engine)) as supervisor:
         store = await supervisor.dispense(KvStub)
         keeper = supervisor._run.keepers["store"]  # type: ignore[union-attr]  # it runs
         kill(supervisor)
-        keeper.instance.channel._wire.connection._transport.abort()  # type: ignore[union-attr]  # as a failed write does
+        channel: Any = keeper.instance.channel  # type: ignore[union-attr]  # it is ready
+        transport_of(channel._protocol if engine == "grpclib" else channel.wire).abort()  # as a failed write does
         await store.put(PutRequest(key="a", value=b"x"))
         assert keeper.generation == 2
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from grpclib.const import Cardinality, Handler
 from kv_proto import GetRequest, KvBase, KvStub
-from watching import Log, exit_of, until, until_state
+from watching import Log, exit_of, freeze, until, until_state
 
 from supervisor import HealthProbe, PluginSpec, State, Supervisor
 from supervisor._proto.grpc.health.v1 import HealthCheckRequest, HealthCheckResponse
@@ -163,7 +162,7 @@ async def test_row_28_stopped_plugin_is_found_killed_and_replaced(supervise: Sup
         plugin = supervisor.plugin("store")
         assert plugin.pid is not None
         begun = time.monotonic()
-        os.kill(plugin.pid, signal.SIGSTOP)
+        freeze(plugin.pid)
         report = await exit_of(supervisor)
         assert time.monotonic() - begun <= bar + 1.0
         assert log.of(ProbeMissed)[-1].at - begun <= bar
@@ -215,7 +214,7 @@ def test_row_64_stopped_host_kills_nobody() -> None:
     try:
         assert host.stdout.readline() == '{"ready": true}\n'
         for pause in (3.0, 0.5):
-            host.send_signal(signal.SIGSTOP)
+            freeze(host.pid)
             assert select.select([host.stdout], [], [], pause)[0] == []  # it says nothing, and time passes
             host.send_signal(signal.SIGCONT)
             assert select.select([host.stdout], [], [], 0.7)[0] == []  # three probes

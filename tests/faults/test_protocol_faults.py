@@ -169,7 +169,7 @@ async def test_row_51_malformed_protobuf_in_a_stream(supervise: Supervise, peer:
 BREAKS_THE_CONNECTION = {
     "junk": ("send", "complete nonsense, and a good deal of it"),
     "HTTP/1 answer": ("send", "HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n"),
-    "oversize frame": ("headers", "call", "send", "\\x04\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x01"),
+    "oversize frame": ("headers", "call", "send", "\\xff\\xff\\xff\\x00\\x00\\x00\\x00\\x00\\x01"),
     "bad HPACK index": ("frame", "1", "4", "call", "\\xff\\xff\\xff\\xff\\x0f"),
     "bad HPACK string": ("frame", "1", "4", "call", "\\x00\\x7fshort"),
     "HPACK table too large": ("frame", "1", "4", "call", "\\x3f\\xff\\xff\\xff\\x7f"),
@@ -189,6 +189,10 @@ BREAKS_THE_CONNECTION = {
     "another frame in a block of headers": ("frame", "1", "0", "call", "\\x88", "frame", "6", "0", "0", "12345678"),
     "padding beyond the end": ("headers", "call", "frame", "0", "8", "call", "\\xffab"),
     "HEADERS twice": ("headers", "call", "headers", "call"),
+    "flood of PING": ("flood", "\\x00\\x00\\x08\\x06\\x00\\x00\\x00\\x00\\x0012345678", "20000"),
+    "flood of SETTINGS": ("flood", "\\x00\\x00\\x00\\x04\\x00\\x00\\x00\\x00\\x00", "20000"),
+    "flood of GOAWAY": ("flood", "\\x00\\x00\\x08\\x07\\x00\\x00\\x00\\x00\\x00\\x7f\\xff\\xff\\xff\\x00\\x00\\x00\\x00", "20000"),
+    "flood of unknown frames": ("flood", "\\x00\\x00\\x00\\xbe\\x00\\x00\\x00\\x00\\x00", "20000"),
     "RST_STREAM on stream 0": ("frame", "3", "0", "0", "\\x00\\x00\\x00\\x00"),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from kv_proto import GetRequest, KvStub
-from watching import Log, until, until_state
+from watching import Log, freeze, until, until_state
 from witness import Witness
 
 from supervisor import (
@@ -133,7 +133,7 @@ async def test_row_28_stopped_plugin_is_stopped(supervise: Supervise, kv: MakeSp
     """A plugin under SIGSTOP, which answers nothing and takes no SIGTERM, is killed within the graces and a second."""
     async with supervise(kv(health=None, stop=BRISK)) as supervisor:
         await supervisor.ready()
-        os.kill(supervisor.plugin("store").pid or 0, signal.SIGSTOP)
+        freeze(supervisor.plugin("store").pid or 0)
         assert await timed_stop(supervisor) <= BRISK.shutdown + BRISK.terminate + 1
     assert rungs(log) == ["drain", "shutdown", "terminate", "kill"]
     (ended,) = log.of(InstanceExited)
@@ -144,7 +144,7 @@ async def test_row_28_restart_of_a_stopped_plugin(supervise: Supervise, kv: Make
     """A restart of a plugin under SIGSTOP is as bounded, and the next life answers."""
     async with supervise(kv(health=None, stop=BRISK)) as supervisor:
         stub = await supervisor.dispense(KvStub)
-        os.kill(supervisor.plugin("store").pid or 0, signal.SIGSTOP)
+        freeze(supervisor.plugin("store").pid or 0)
         async with asyncio.timeout(20):
             await supervisor.plugin("store").restart()
         assert int((await stub.get(GetRequest(key="pid"))).value) == supervisor.plugin("store").pid

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from errands import Greeter, GreeterStub, run_errand
 from kv_proto import GetRequest, KvStub
-from watching import Log, exit_of, until_state
+from watching import Log, exit_of, freeze, until_state
 from witness import Witness
 
 from supervisor import (
@@ -294,7 +294,7 @@ async def test_the_stop_of_what_was_taken_over_climbs_the_whole_ladder(witness: 
         stop = StopPolicy(drain=0.05, shutdown=0.05, terminate=0.05)
         async with Supervisor([replace(SPEC, stop=stop)], observers=()) as supervisor:
             plugin = await supervisor.reattach(token)
-            os.kill(token.process.pid, signal.SIGSTOP)
+            freeze(token.process.pid)
             await plugin.stop()
         assert witness.survivors() == set()
 
@@ -305,7 +305,7 @@ async def test_liveness_is_watched_after_a_reattach() -> None:
         health = HealthProbe(interval=0.05, timeout=0.5, failures=1)
         async with Supervisor([replace(SPEC, health=health)], observers=()) as supervisor:
             plugin = await supervisor.reattach(token)
-            os.kill(token.process.pid, signal.SIGSTOP)
+            freeze(token.process.pid)
             report = await exit_of(supervisor)
             await plugin.ready()
             assert (report.reason, plugin.generation) == (ExitReason.LIVENESS, 2)
@@ -375,7 +375,7 @@ async def test_a_process_that_does_not_answer_is_left_alone(witness: Witness) ->
     """The right process, but no health check: it is not confirmed, so it is not killed."""
     async with surviving() as token:
         witness.watch(token.process.pid)
-        os.kill(token.process.pid, signal.SIGSTOP)
+        freeze(token.process.pid)
         async with Supervisor([replace(SPEC, connect_timeout=0.2)], observers=()) as supervisor:
             with pytest.raises(ReattachError, match="did not speak HTTP/2"):
                 await supervisor.reattach(token)
@@ -388,7 +388,7 @@ async def test_a_process_that_does_not_answer_is_left_alone(witness: Witness) ->
 async def test_a_restart_meanwhile_does_not_double_it() -> None:
     """The process that was being taken over is restarted or taken over, and never left beside a second one."""
     async with surviving() as token, Supervisor([SPEC], observers=()) as supervisor:
-        os.kill(token.process.pid, signal.SIGSTOP)  # slow to answer
+        freeze(token.process.pid)  # slow to answer
         taking_over = asyncio.ensure_future(supervisor.reattach(token))
         plugin = supervisor.plugin("store")
         while plugin.pid != token.process.pid:

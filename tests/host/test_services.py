@@ -115,7 +115,7 @@ def test_services_for_nobody_are_refused() -> None:
         supervise(specify(), services={"stor": [Greeter()]})
 
 
-@pytest.mark.parametrize("services", [[object()], {"errands": [object()]}])
+@pytest.mark.parametrize("services", [[object()], {"errands": [object()]}, [Greeter]])
 async def test_what_is_no_servicer_is_refused(services: Any) -> None:
     """On entering, and not as a defect when the first plugin is up."""
     with pytest.raises(ConfigurationError, match="is not a servicer"):
@@ -202,6 +202,15 @@ async def test_bytes_are_passed_both_ways(spec: PluginSpec) -> None:
             assert await run_errand(channel, "Fill", service_id) == "10000000"
 
     assert taken.hexdigest() == digest
+
+
+@pytest.mark.parametrize("wrong", [object(), Greeter])
+async def test_what_is_no_servicer_is_not_offered(wrong: Any) -> None:
+    """Something else, or a class where one of its instances is meant: said so, and it costs no id."""
+    async with supervise(specify()) as supervisor:
+        await supervisor.ready()
+        with pytest.raises(ConfigurationError, match="is not a servicer"):
+            await supervisor.plugin("errands").offer(wrong)
 
 
 async def test_services_end_with_the_life_they_were_offered_to(spec: PluginSpec) -> None:

@@ -14,7 +14,7 @@ from grpclib import GRPCError, Status
 from interop_proto import CountRequest, Failure, Item, StreamingStub
 from kv_proto import GetRequest, KvStub, PutRequest
 from peers import GoHost, MakeSpec, Step
-from watching import Log, exit_of, until_state
+from watching import Log, exit_of, freeze, until_state
 
 from supervisor import (
     DeadlineExceededError,
@@ -139,7 +139,7 @@ async def test_grpc_ping(go_plugin: MakeSpec, multiplex: bool) -> None:
     async with Supervisor([go_plugin("kv", multiplex=multiplex, health=probe)], observers=[log]) as supervisor:
         await supervisor.ready()
         assert [event.message for event in log.of(NoticeRaised)] == []
-        os.kill(supervisor.plugin("peer").pid or 0, signal.SIGSTOP)
+        freeze(supervisor.plugin("peer").pid or 0)
         report = await exit_of(supervisor)
 
     assert report.reason == "liveness"

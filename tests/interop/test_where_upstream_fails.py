@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import peers
@@ -15,7 +16,7 @@ from adders import Adder
 from interop_proto import CounterPut, CounterStub
 from kv_proto import GetRequest, KvStub, PutRequest
 from peers import GoHost, MakeSpec
-from watching import Log, exit_of
+from watching import Log, exit_of, freeze
 
 from supervisor import Limits, PluginSpec, State, StopPolicy, Supervisor
 from supervisor.events import StateChanged, StopRung
@@ -29,14 +30,15 @@ def clean(nothing_left: None, no_orphan_left: None) -> None:
     """Hold every test in this file to leaving nothing behind."""
 
 
-async def stop(spec: PluginSpec, *, after: signal.Signals | None = None) -> tuple[list[str], ExitReason, int | None]:
-    """Stop a plugin that is ready; return the rungs that it took, and how it ended."""
+async def stop(
+    spec: PluginSpec, *, first: Callable[[int], None] = lambda pid: None
+) -> tuple[list[str], ExitReason, int | None]:
+    """Stop a plugin that is ready, which `first` was done to; return the rungs that it took, and how it ended."""
     log = Log()
     async with Supervisor([spec], observers=[log]) as supervisor:
         await supervisor.ready()
         plugin = supervisor.plugin("peer")
-        if after is not None:
-            os.kill(plugin.pid or 0, after)
+        first(plugin.pid or 0)
         await plugin.stop()
         assert plugin.last_exit is not None
     return [event.rung for event in log.of(StopRung)], plugin.last_exit.reason, plugin.last_exit.status.signal
@@ -47,7 +49,7 @@ async def stop(spec: PluginSpec, *, after: signal.Signals | None = None) -> tupl
 
 async def test_kill_of_a_stopped_plugin(go_plugin: MakeSpec) -> None:
     """SIGSTOPped, it answers nothing and takes no SIGTERM. go-plugin: `Kill` waits for the Shutdown call for ever."""
-    rungs, reason, number = await stop(go_plugin("kv", stop=BRISK), after=signal.SIGSTOP)
+    rungs, reason, number = await stop(go_plugin("kv", stop=BRISK), first=freeze)
 
     assert rungs == ["drain", "shutdown", "terminate", "kill"]
     assert (reason, number) == (ExitReason.STOPPED, signal.SIGKILL)

@@ -6,4 +6,8 @@ from errands import Errands
 
 from supervisor.sdk import serve
 
-serve(Errands(), network=os.environ.get("ERRANDS_NETWORK", "unix"))
+serve(
+    Errands(),
+    network=os.environ.get("ERRANDS_NETWORK", "unix"),
+    event_loop="uvloop" if os.environ.get("ERRANDS_LOOP") == "uvloop" else "asyncio",
+)

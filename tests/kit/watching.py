@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +14,7 @@ from supervisor import LogRecord, State, Supervisor
 from supervisor.events import Event, InstanceExited, InstanceLaunched, StateChanged
 from supervisor.outcome import ExitReport
 
-__all__ = ["Log", "descriptors", "exit_of", "resident", "until", "until_state"]
+__all__ = ["Log", "descriptors", "exit_of", "freeze", "resident", "until", "until_state"]
 
 EventT = TypeVar("EventT", bound=Event)
 
@@ -77,6 +79,21 @@ async def exit_of(supervisor: Supervisor) -> ExitReport:
     await until(lambda: plugin.last_exit is not None, supervisor)
     assert plugin.last_exit is not None
     return plugin.last_exit
+
+
+def freeze(pid: int) -> None:
+    """Send SIGSTOP and return when every thread has stopped: the signal alone lets them answer a little longer."""
+    os.kill(pid, signal.SIGSTOP)
+    until = time.monotonic() + 10
+    while not _is_frozen(pid):
+        assert time.monotonic() < until, f"process {pid} does not stop"
+        os.sched_yield()
+
+
+def _is_frozen(pid: int) -> bool:
+    """Whether it is stopped, from the kernel's table: only a parent could wait for it."""
+    stats = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def resident() -> int:

@@ -151,8 +151,7 @@ async def test_it_speaks_with_the_engine_that_it_is_told(start: Start, engine: s
 
 
 async def test_it_runs_on_uvloop_when_asked_to(start: Start) -> None:
-    """With the extra `speed` installed."""
-    pytest.importorskip("uvloop", reason="the extra `speed` is not installed")
+    """With the extra `speed` installed, which the tests' own brings."""
     host = start(
         """
         import asyncio

@@ -52,11 +52,11 @@ NEEDED = {
     """,
     "supervisor.transport.codec": """
         betterproto_messages compiled constructors decode_pieces emit_decode emit_encode foreign message_codec plan
-        presence scalars source wellknown wire
+        pieces presence scalars source wellknown wire
     """,
     "supervisor.transport.engine": """
-        answering choice compression connection faults flood frames headers metadata peer protocol reading replying
-        request roles serving settings stream timers waiting
+        answering choice compression connection call_frames faults flood frames headers metadata peer protocol reading replying
+        request roles serving settings stream timers tuning waiting writing
     """,
 }
 """Package → its modules: all that is not the standard library's. A name more costs every plugin a tenth of a millisecond

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from engines import is_writable
+from watching import freeze
 
 from supervisor.address import UnixAddress
 from supervisor.errors import ConnectionLostError, DeadlineExceededError, SupervisorError
@@ -91,7 +92,7 @@ async def test_killed_process_ends_every_call(folder: Path) -> None:
 async def test_killed_process_ends_calls_that_wait_to_send(folder: Path) -> None:
     """SIGKILL of a stopped process whose socket is full: calls that could not send end too."""
     async with plugin(folder) as (child, channel):
-        child.send_signal(signal.SIGSTOP)
+        freeze(child.pid)
         calls = [asyncio.create_task(call_unary(channel, "Echo", b"x" * 60_000, timeout=60)) for _ in range(200)]
         await _until_full(channel)
         child.kill()
@@ -103,7 +104,7 @@ async def test_killed_process_ends_calls_that_wait_to_send(folder: Path) -> None
 async def test_stopped_process_is_bounded_by_the_deadline(folder: Path) -> None:
     """Calls to a process that is stopped end with their deadlines; it serves again when it is continued."""
     async with plugin(folder) as (child, channel):
-        child.send_signal(signal.SIGSTOP)
+        freeze(child.pid)
         with pytest.raises(DeadlineExceededError):
             await call_unary(channel, "Echo", b"x", timeout=0.1)
         child.send_signal(signal.SIGCONT)
@@ -113,7 +114,7 @@ async def test_stopped_process_is_bounded_by_the_deadline(folder: Path) -> None:
 async def test_channel_to_a_stopped_process_closes_at_once(folder: Path) -> None:
     """A socket whose peer does not read, with bytes waiting to be sent, is closed without them."""
     async with plugin(folder) as (child, channel):
-        child.send_signal(signal.SIGSTOP)
+        freeze(child.pid)
         calls = [asyncio.create_task(call_unary(channel, "Echo", b"x" * 60_000, timeout=60)) for _ in range(200)]
         await _until_full(channel)
         channel.close()

@@ -17,7 +17,7 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
 from supervisor.address import MemoryAddress, TcpAddress, UnixAddress
-from supervisor.errors import ConnectionLostError, TransportError
+from supervisor.errors import ConfigurationError, ConnectionLostError, TransportError
 from supervisor.testing.transport_contract import Blob, ContractService, call_unary
 from supervisor.transport.channel import Channel
 from supervisor.transport.dial import dial
@@ -47,6 +47,16 @@ class Stubborn:
                 await self.let_go.wait()
             except asyncio.CancelledError:
                 continue
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"), [(ContractService, "make one: ContractService()"), (object(), "__mapping__")]
+)
+async def test_what_is_no_servicer_is_refused(wrong: Any, hint: str) -> None:
+    """A class in place of its instance is the likeliest mistake, and said so before anything listens."""
+    with pytest.raises(ConfigurationError, match="is not a servicer") as caught:
+        Server([wrong])
+    assert hint in str(caught.value)
 
 
 async def test_stop_of_an_idle_server_takes_no_time(connect: Connect) -> None:

@@ -12,11 +12,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from supervisor.abc import Process, Runner, SurvivingProcess
-from supervisor.address import Address
 from supervisor.errors import (
     ConnectionLostError,
     HandshakeError,
-    HandshakeTimeoutError,
     LaunchError,
     ProtocolViolationError,
     ReattachError,
@@ -25,7 +23,6 @@ from supervisor.errors import (
 )
 from supervisor.events import (
     Event,
-    HandshakeDone,
     InstanceAttached,
     InstanceLaunched,
     LogsDropped,
@@ -33,23 +30,20 @@ from supervisor.events import (
     ProbeMissed,
     StopRung,
 )
-from supervisor.handshake import format_versions, require_multiplexing
 from supervisor.host.attachment import Attachment, make_token
 from supervisor.host.connections import Connections
 from supervisor.host.hearing import Hearing
 from supervisor.host.ladder import Rung, climb
 from supervisor.host.launch import Launch
+from supervisor.host.link import Link
 from supervisor.host.output import Output
-from supervisor.host.probe import Outcome, Sample, await_serving, watch_health
-from supervisor.host.security import Security
+from supervisor.host.probe import watch_health
 from supervisor.lifecycle import Signal
 from supervisor.outcome import ExitReason, ExitReport, ExitStatus
 from supervisor.reattach import ReattachToken
 from supervisor.records import LogRecord, LogSource
 from supervisor.services import controller
-from supervisor.services.broker import HOST_SERVICES
 from supervisor.spec import PluginSpec
-from supervisor.tls import TlsContexts
 from supervisor.transport.channel import Channel
 
 __all__ = ["Instance"]
@@ -108,9 +102,6 @@ class Instance:
         self._origin = self._attachment or Launch(spec, generation)
         self.generation = generation
         self.channel: Channel | None = None
-        self.connections: Connections | None = None
-        self.version: int | None = None
-        self.tls: TlsContexts | None = None
         self.exited = anyio.Event()
         self.in_flight = 0
         self._runner = runner
@@ -127,12 +118,8 @@ class Instance:
         )
         self._sync_stderr = LogSource.STDERR in outputs
         self._process: Process | None = None
-        self._address: Address | None = None
-        self._security = Security(spec)
-        self._services = tuple(services)
+        self._link = Link(spec, self._origin, self._hearing, services=services, emit=self._emit)
         self._life = anyio.CancelScope()
-        self._has_health = False
-        self._sample: Sample | None = None
         self._idle = anyio.Event()
         self._over = False
         self._reason: ExitReason | None = None
@@ -149,6 +136,16 @@ class Instance:
     def pid(self) -> int | None:
         """The process id, None before the launch."""
         return self._process.pid if self._process else None
+
+    @property
+    def version(self) -> int | None:
+        """The version of the application's protocol that it speaks, None before the handshake."""
+        return self._link.version
+
+    @property
+    def connections(self) -> Connections | None:
+        """Its connections, None before there are any."""
+        return self._link.connections
 
     @property
     def channel_lost(self) -> bool:
@@ -189,7 +186,7 @@ class Instance:
         """Return what another host needs to take this life over; see `make_token`."""
         return make_token(
             self._process,
-            self._address,
+            self._link.address,
             spec=self.spec,
             version=self.version,
             generation=self.generation,
@@ -235,7 +232,9 @@ class Instance:
     async def run(self) -> ExitReport:
         """Live, and return how it ended. Raises nothing for the plugin's sake; cancelled, it kills the tree at once."""
         try:
-            self._process = process = await self._origin.begin(self._runner, self._variables())
+            self._process = process = await self._origin.begin(
+                self._runner, self._link.variables(log_level=self._log_level, sync_stderr=self._sync_stderr)
+            )
         except (LaunchError, ReattachError, OSError) as error:
             if isinstance(error, OSError):  # of a runner that is not ours
                 cause, error = error, LaunchError(f"{error}", errno=error.errno, plugin=self.spec.name)
@@ -255,9 +254,8 @@ class Instance:
         finally:
             # Synchronous, so that it also works when a second cancellation cut the ladder short.
             process.kill_tree()
-            if self.connections is not None:
-                # Only now: until the last words were heard, what it wrote before its end may still be on its way.
-                self.connections.abort()
+            # Only now: until the last words were heard, what it wrote before its end may still be on its way.
+            self._link.abort()
             process.close()
             self.exited.set()  # a cancellation ended the wait for the kernel too; calls need not wait for its word
         return self.report()
@@ -269,51 +267,28 @@ class Instance:
                 return
             try:
                 with anyio.fail_after(self.spec.start_timeout):
-                    channel = await self._come_up(process, readers)
+                    channel = await self._link.come_up(
+                        process,
+                        readers,
+                        generation=self.generation,
+                        on_eof=partial(self.has_exited, within=_EXIT_AFTER_EOF),
+                    )
             except HandshakeError as error:
                 self.end(ExitReason.HANDSHAKE, error)
             except TransportError as error:
                 self.end(ExitReason.CONNECT, error)
             except TimeoutError:
-                self.end(ExitReason.START_TIMEOUT, self._start_timeout_error())
+                self.end(ExitReason.START_TIMEOUT, self._link.timeout_error())
             else:
                 if self._reason is not None:
                     return  # it came up in the turn in which it ended: the cancellation had nothing left to cut short
+                self.channel = channel
                 self.was_ready = True
                 self._ready_since = anyio.current_time()
                 self._move(Signal.BECAME_READY)
                 async with anyio.create_task_group() as watchers:
                     watchers.start_soon(self._await_loss, channel)
                     watchers.start_soon(self._watch_health, channel)
-
-    async def _come_up(self, process: Process, readers: TaskGroup) -> Channel:
-        handshake = await self._origin.introduce(
-            self._hearing,
-            readers,
-            on_eof=partial(self.has_exited, within=_EXIT_AFTER_EOF),
-            on_notice=lambda message: self._emit(NoticeRaised, message=message),
-        )
-        self._address = handshake.address
-        address = process.check_address(handshake.address)
-        self.version = handshake.version
-        if self.spec.multiplex:
-            require_multiplexing(handshake)
-        self.tls = self._security.settle(handshake.certificate, address)
-        self._emit(HandshakeDone, version=handshake.version, address=str(address))
-        self.connections = connections = await Connections.open(
-            process, address, spec=self.spec, generation=self.generation, tls=self.tls
-        )
-        self.channel = channel = connections.channel
-        readers.start_soon(connections.follow_broker)
-        self._hearing.hear_streams(readers, channel)
-        if self._services:
-            await connections.publish(self._services)
-        if self.spec.health is not None:
-            self._has_health = await await_serving(channel, self.spec.health, on_sample=self._note_sample)
-            if not self._has_health:
-                self._emit(NoticeRaised, message="no health service: only its process is watched")
-        self._origin.confirm()
-        return channel
 
     # --- watchers --------------------------------------------------------------------------------------------------
 
@@ -338,7 +313,7 @@ class Instance:
 
     async def _watch_health(self, channel: Channel) -> None:
         probe = self.spec.health
-        if probe is None or not self._has_health:
+        if probe is None or not self._link.has_health:
             return
         lost = await watch_health(
             channel,
@@ -371,8 +346,9 @@ class Instance:
         rungs = [Rung("kill", stop.kill, partial(_kill, process))]
         if self._reason is ExitReason.STOPPED:
             rungs.insert(0, Rung("terminate", stop.terminate, partial(_send, process, signal.SIGTERM)))
-            if self.channel is not None and not self.channel.is_lost:
-                ask = partial(controller.request_shutdown, self.channel, timeout=stop.shutdown)
+            channel = self._link.channel
+            if channel is not None and not channel.is_lost:
+                ask = partial(controller.request_shutdown, channel, timeout=stop.shutdown)
                 rungs.insert(0, Rung("shutdown", stop.shutdown, ask))
             if self.was_ready:
                 rungs.insert(0, Rung("drain", stop.drain, self._drain))
@@ -393,8 +369,7 @@ class Instance:
         if self.exited.is_set():
             self._reason = ExitReason.UNKNOWN if self._reason is ExitReason.DETACHED else self._reason
             return
-        if self.connections is not None:
-            self.connections.abort()
+        self._link.abort()
         assert isinstance(process, SurvivingProcess)
         process.detach()
         self._move(Signal.STOP)
@@ -418,38 +393,12 @@ class Instance:
 
     # --- small parts -----------------------------------------------------------------------------------------------
 
-    def _variables(self) -> dict[str, str]:
-        return {
-            self.spec.cookie.key: self.spec.cookie.value,
-            "PLUGIN_PROTOCOL_VERSIONS": format_versions(self.spec.versions),
-            "PLUGIN_LOG_LEVEL": str(self._log_level),
-            **self._security.variables(),
-            **({"PLUGIN_MULTIPLEX_GRPC": "true"} if self.spec.multiplex else {}),
-            **({"PLUGIN_HOST_SERVICES": str(HOST_SERVICES)} if self._services else {}),
-            # Unasked it does as under go-plugin's hosts; as records the descriptor's own way is the better one.
-            "PLUGIN_SYNC_STDERR": "true" if self._sync_stderr else "false",
-        }
-
     def _emit(self, kind: Callable[..., Event], **fields: object) -> None:
         at = anyio.current_time()
         self._emit_event(kind(plugin=self.spec.name, generation=self.generation, at=at, **fields))
 
     def _note_dropped(self, source: LogSource, count: int, total: int) -> None:
         self._emit(LogsDropped, source=source, count=count, total=total)
-
-    def _note_sample(self, sample: Sample) -> None:
-        self._sample = sample
-
-    def _start_timeout_error(self) -> HandshakeTimeoutError:
-        missing = "its handshake" if self.version is None else "a health check to say SERVING"
-        if self._sample is not None:
-            answer = "NOT_SERVING" if self._sample.outcome is Outcome.UNREADY else self._sample.error
-            missing += f"; the last one gave: {answer}"
-        return HandshakeTimeoutError(
-            f"not ready within {self.spec.start_timeout:g} s: still waiting for {missing}",
-            plugin=self.spec.name,
-            hint="look at its last lines on stderr, or raise start_timeout",
-        )
 
     def _early_exit_error(self) -> LaunchError:
         return LaunchError(

@@ -33,6 +33,7 @@ from supervisor.reattach import ReattachToken
 from supervisor.spec import Discovery, PluginSpec, SupervisorSpec
 from supervisor.tls import TlsContexts
 from supervisor.transport.generated import repair_stub
+from supervisor.transport.service import routes_of
 
 __all__ = ["Supervisor"]
 
@@ -328,8 +329,7 @@ def _by_plugin(services: Services, spec: SupervisorSpec) -> Mapping[str, Sequenc
 def _check_services(services: Mapping[str, Sequence[Any]], spec: SupervisorSpec) -> None:
     for plugin in spec.plugins:
         offered = services.get(plugin.name, ())
-        if wrong := [service for service in offered if not hasattr(service, "__mapping__")]:
-            raise ConfigurationError(f"{wrong[0]!r} is not a servicer", plugin=plugin.name, key="services")
+        routes_of(offered, plugin=plugin.name, key="services")
         if offered and isinstance(plugin.tls, TlsContexts) and plugin.tls.server is None:
             raise ConfigurationError(
                 "tls has no context for a server", plugin=plugin.name, key="tls", hint="services are served by the host"

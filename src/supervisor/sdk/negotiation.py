@@ -38,7 +38,7 @@ def choose_services(
     """Return the version to speak with a host that offers `offered`, and its servicers.
 
     Raises:
-        ConfigurationError: servicers were given both ways, or not at all, or are none.
+        ConfigurationError: servicers were given both ways, or not at all.
     """
     if isinstance(versions, Mapping):
         if services:
@@ -48,10 +48,6 @@ def choose_services(
     else:
         version = negotiate(versions, offered)
         chosen = services
-    for service in chosen:
-        if isinstance(service, type) or not hasattr(service, "__mapping__"):
-            name = getattr(service, "__name__", repr(service))
-            raise ConfigurationError(f"{name} is not a servicer", hint=f"give serve() an instance: serve({name}())")
     if not chosen:
         raise ConfigurationError(f"version {version} has no services", hint="give serve() at least one servicer")
     return version, chosen

@@ -136,8 +136,8 @@ class _WireProcessor(EventsProcessor):
 
     def process_connection_terminated(self, event: ConnectionTerminated) -> None:
         """Finish what the peer still serves; with an error code it serves nothing."""
+        self.connection.drain(event.last_stream_id or 0)  # it has not looked at those above, whatever the reason
         if event.error_code == ErrorCodes.NO_ERROR:
-            self.connection.drain(event.last_stream_id or 0)
             self._protocol.stream_released()
         else:
             code = event.error_code

@@ -12,13 +12,20 @@ from supervisor.errors import MessageTooLargeError
 if TYPE_CHECKING:
     from multidict import MultiDict
 
-__all__ = ["LIMIT_KEY", "SIZE_KEY", "too_large_from_status"]
+__all__ = ["LIMIT_KEY", "SIZE_KEY", "refusal_of", "too_large_from_status"]
 
 SIZE_KEY = "x-message-size"
 """Trailer by which our server says how large the message was that it refused, in bytes."""
 
 LIMIT_KEY = "x-message-limit"
 """Trailer by which our server says how large a message may be, in bytes."""
+
+
+def refusal_of(error: BaseException) -> GRPCError:
+    """Return the status for a message over the limit, caused by the error that says so."""
+    refusal = GRPCError(Status.RESOURCE_EXHAUSTED, str(error.args[0]))
+    refusal.__cause__ = error
+    return refusal
 
 
 def too_large_from_status(error: GRPCError, trailers: MultiDict[str | bytes] | None) -> MessageTooLargeError | None:

@@ -19,7 +19,7 @@ from supervisor.transport.engine.settings import wire_settings
 from supervisor.transport.gate import CheckClient, Gate, OnRefused
 from supervisor.transport.generated import repair_servicer
 from supervisor.transport.incoming import IncomingCall, current_call
-from supervisor.transport.service import OnError, Service
+from supervisor.transport.service import OnError, Service, routes_of
 from supervisor.transport.sockets import SocketFile, address_of, bind_socket
 from supervisor.transport.under_way import CallsUnderWay
 
@@ -69,11 +69,14 @@ class Server:
                 exception handler is.
             background: routes whose calls `drain` neither waits for nor refuses.
             engine: what speaks HTTP/2; the lean one by default.
+
+        Raises:
+            ConfigurationError: what is to be served has no routes.
         """
         self.limits = limits or Limits()
         self._engine = chosen_engine(engine)
         self._service = Service(
-            methods={route: method for service in services for route, method in service.__mapping__().items()},
+            methods=routes_of(services),
             codec=codec or MessageCodec(max_size=self.limits.message_size),
             message_size=self.limits.message_size,
             on_error=on_error or _tell_loop,

@@ -12,6 +12,7 @@ from typing import Any
 import betterproto
 import pytest
 
+from supervisor.transport.codec import encode
 from supervisor.transport.codec.constructors import compile_construction
 from supervisor.transport.codec.plan import Presence, read_plan
 
@@ -122,6 +123,20 @@ def test_fields_are_read_alike(bp: ModuleType) -> None:
         assert attributes(first).keys() == attributes(second).keys()
         with pytest.raises(AttributeError):
             second.no_such_field  # noqa: B018 - reading it is the test
+
+
+def test_a_scalar_that_is_not_set_has_its_default_and_nothing_more(bp: ModuleType) -> None:
+    """Its default is betterproto's, which is not sent, and what two messages give of their own is not shared."""
+    for cls in (bp.Scalars, bp.Inner):
+        encode(cls())  # compiles
+        first, second = cls(), cls()
+        fresh = {name: make() for name, make in cls._betterproto.default_gen.items()}
+        for message in (first, second):
+            assert {name: getattr(message, name) for name in fresh} == fresh
+            assert [type(getattr(message, name)) for name in fresh] == [type(value) for value in fresh.values()]
+        assert encode(first) == b""
+        assert first == second == cls()
+    assert first.items is not second.items
 
 
 def test_messages_that_have_attributes_already_go_the_old_way(bp: ModuleType) -> None:

@@ -10,7 +10,7 @@ from grpclib.encoding.base import CodecBase
 from grpclib.testing import ChannelFor
 
 from supervisor.errors import DecodeError, EncodeError, MessageTooLargeError
-from supervisor.transport.codec import MessageCodec, encode
+from supervisor.transport.codec import MessageCodec, Pieces, encode
 
 FLAVOURS = ["betterproto", "betterproto2", "google"]
 
@@ -34,6 +34,20 @@ def test_every_library_gets_the_same_bytes(inner: Any, bp: Any) -> None:
     raw = codec.encode(inner(name="a", items=[1, 300]), inner)
     assert raw == encode(bp.Inner(name="a", items=[1, 300]))
     assert codec.decode(raw, inner) == inner(name="a", items=[1, 300])
+
+
+def test_a_large_message_is_not_copied_and_is_the_same(bp: Any) -> None:
+    """Once a class has had large messages they come in pieces, one of them the value itself; small ones come as bytes."""
+    codec, large = MessageCodec(), bytes(100_000)
+    for message in (bp.Scalars(f_int32=7, f_bytes=large), bp.Nests(inner=bp.Inner(name="n" * 50_000))):
+        cls = type(message)
+        assert type(codec.encode_pieces(message, cls)) is bytes
+        pieces = codec.encode_pieces(message, cls)
+        assert isinstance(pieces, Pieces)
+        assert (bytes(pieces), len(pieces)) == (encode(message), len(encode(message)))
+        assert type(codec.encode(message, cls)) is bytes
+        assert codec.encode_pieces(cls(), cls) == b""
+    assert any(part is large for part in codec.encode_pieces(bp.Scalars(f_bytes=large), bp.Scalars).parts)  # type: ignore[union-attr] # as seen above
 
 
 def test_a_message_too_large_is_refused_both_ways(inner: Any) -> None:

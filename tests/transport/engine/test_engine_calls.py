@@ -211,6 +211,16 @@ async def test_unary_call_in_one_step_is_the_same_call(store: KvStub, errors: li
     assert [reply.value for reply in replies] == [b"%d" % number for number in range(500)]
 
 
+async def test_unary_messages_of_any_size_arrive(store: KvStub) -> None:
+    """Written with others, at once, or in pieces: what was sent arrives, also beside other calls."""
+    bounds = (16_384, 32_768, 65_536, 131_072, 262_144, 499_000)
+    keys = [str(number % 10) * (bound + number) for bound in bounds for number in range(-30, 31, 5)]
+    for at in range(0, len(keys), 20):
+        some = keys[at : at + 20]
+        replies = await asyncio.gather(*(store.get(GetRequest(key=key)) for key in some))
+        assert [reply.value for reply in replies] == [key.encode() for key in some]
+
+
 async def test_unary_call_in_one_step_is_cancelled(store: KvStub) -> None:
     """A caller that is cancelled cancels the call, and the connection goes on."""
     task = asyncio.create_task(store.get(GetRequest(key="hang")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -27,6 +28,7 @@ from supervisor.transport.engine.faults import (
     WireViolationError,
 )
 from supervisor.transport.engine.frames import LARGEST_WINDOW, Setting, frame, header_frames, rst_stream, window_update
+from supervisor.transport.engine.headers import Repeated
 from supervisor.transport.engine.stream import BODY, ENDED
 
 PING = frame(frames.PING, 0, 0, b"12345678")
@@ -162,7 +164,7 @@ def broken(*pieces: bytes, client_side: bool = False, **limits: Any) -> Callable
 BLOCK = b"\0\x01k\x7f\xa0\x1f" + b"v" * 4127  # one literal of 4 KiB
 
 VIOLATIONS = {
-    "frame over the limit": (broken(b"\x04\x00\x01\0\0\0\0\0\1"), FrameSizeError),
+    "frame over the limit": (broken(b"\x10\x00\x01\0\0\0\0\0\1"), FrameSizeError),
     "PING of 7 bytes": (broken(frame(frames.PING, 0, 0, b"1234567")), FrameSizeError),
     "PING on a stream": (broken(frame(frames.PING, 0, 1, b"12345678")), FrameOrderError),
     "SETTINGS of 5 bytes": (broken(frame(frames.SETTINGS, 0, 0, b"12345")), FrameSizeError),
@@ -234,7 +236,8 @@ FLOODS = {
     "unknown frames": frame(0xBE, 0, 0),
     "crumbs of window": window_update(0, 1),
     "windows that grow": window_update(0, 1000),
-    "resets": rst_stream(1, 8),
+    "resets of a stream that is over": rst_stream(1, 8),
+    "GOAWAY": frames.goaway(2**31 - 1, 0),
     "DATA on a stream that is over": data_frame(b"", stream=1),
 }
 
@@ -244,10 +247,54 @@ def test_flood_ends_the_connection(flood: bytes) -> None:
     """A hundred frames that only make work are borne where a hundred are allowed; the next is not."""
     recorder = server(control_burst=101)  # the greeting took one
     recorder.connection.receive(OPEN)
+    if flood == FLOODS["resets of a stream that is over"]:
+        recorder.connection.receive(flood)  # what a caller may do who has thought better of it
     recorder.connection.receive(flood * 100)
     with pytest.raises(FloodError) as caught:
         recorder.connection.receive(flood)
     assert caught.value.limit == 101
+
+
+MANY = {
+    "windows": [(Setting.INITIAL_WINDOW_SIZE, 65_535)] * 5000,
+    "tables": [(Setting.HEADER_TABLE_SIZE, size) for size in (0, 4096)] * 50_000,
+    "unknown": [(99, 0)] * 100_000,
+}
+
+
+@pytest.mark.parametrize("many", MANY.values(), ids=MANY)
+def test_settings_of_thousands_are_a_flood(many: list[tuple[int, int]]) -> None:
+    """A frame of settings counts for as much as is in it."""
+    recorder = server(control_burst=3000, frame_size=1 << 20)
+    with pytest.raises(FloodError):
+        recorder.connection.receive(frames.settings(many))
+
+
+def test_tables_that_change_size_are_told_in_two_words() -> None:
+    """Of all sizes that a peer asks of our table between two blocks, the smallest and the last are acknowledged."""
+    recorder = server()
+    recorder.connection.receive(
+        frames.settings([(Setting.HEADER_TABLE_SIZE, size % 4096) for size in range(0, 10_000, 7)])
+    )
+    assert len(recorder.connection.encoder.encode(Repeated(((b"a", b"b"),)))) < 20
+
+
+def test_message_that_comes_in_crumbs_costs_little_more_than_its_size() -> None:
+    """Each piece of a message would be an object of its own, forty times as large as the byte in it."""
+    recorder = server(message_size=1 << 20, largest_window=1 << 20)
+    recorder.connection.receive(OPEN)
+    stream = recorder.opened[1]
+    stream.room = 1 << 20
+    body = message(bytes(range(256)) * 1000)
+    tracemalloc.start()
+    try:
+        for at in range(0, len(body) - 2, 2):
+            recorder.connection.receive(data_frame(body[at : at + 2]))
+        assert tracemalloc.get_traced_memory()[0] < 2 * len(body)
+    finally:
+        tracemalloc.stop()
+    recorder.connection.receive(data_frame(body[at + 2 :], end=True))
+    assert list(stream.messages) == [body[5:]]
 
 
 def test_empty_continuations_are_a_flood() -> None:
@@ -369,14 +416,15 @@ def test_message_over_the_limit_is_refused_by_its_prefix() -> None:
 def test_window_opens_when_messages_are_read() -> None:
     """A stream's window is given back for what was read, not for what arrived, and not for each byte."""
     recorder = server(stream_window=1000)
-    recorder.connection.receive(OPEN + data_frame(message(b"x" * 195)) * 5)
+    recorder.connection.receive(OPEN + data_frame(message(b"x" * 20)) * 40)
     stream, before = recorder.opened[1], recorder.written
     assert stream.room == 0
-    stream.release(200)
+    for _ in range(9):
+        stream.release(25)
     assert recorder.written == before
-    stream.release(200)
-    assert recorder.written == before + window_update(1, 400)
-    assert stream.room == 400
+    stream.release(25)
+    assert recorder.written == before + window_update(1, 250)
+    assert stream.room == 250
 
 
 def test_message_longer_than_the_window_arrives() -> None:
@@ -392,19 +440,33 @@ def test_message_longer_than_the_window_arrives() -> None:
         body = body[len(piece) :]
     assert list(stream.messages) == [b"x" * 10_000]
     stream.release(10_005)
-    assert stream.room <= 4 * 10_005
+    assert stream.room <= 32 * 10_005
 
 
 def test_window_grows_with_the_messages_that_are_read() -> None:
-    """Small ones never have more under way than they need to; large ones have several, and no more than the widest."""
-    recorder = server(stream_window=1000, largest_window=5000)
+    """Thirty-two of them may be under way, but no less than the settled window and no more than the largest."""
+    recorder = server(stream_window=1000, settled_window=1000, largest_window=9000)
     recorder.connection.receive(OPEN)
     stream = recorder.opened[1]
-    for size, window in [(95, 1000), (490, 1000), (600, 2420), (900, 2420), (2000, 5000), (4000, 5000)]:
+    for size, window in [(25, 1000), (45, 1600), (25, 1600), (245, 8000), (900, 9000), (2000, 9000)]:
         recorder.connection.receive(data_frame(message(b"x" * size)))
         stream.release(size + 5)
         assert stream.room + stream._unreported == window
         stream.messages.clear()
+
+
+def test_window_of_small_messages_settles_below_the_first() -> None:
+    """A large message needs no leave to begin, and of small ones fewer are under way once they are read."""
+    recorder = server(stream_window=10_000, settled_window=1000)
+    recorder.connection.receive(OPEN)
+    stream, sent = recorder.opened[1], 0
+    while sent < 50_000:
+        size = min(stream.room, 30)
+        recorder.connection.receive(data_frame(message(b"x" * (size - 5))))
+        stream.release(size)
+        sent += size
+        assert stream.room <= max(10_000 - sent, 1000)
+        assert stream.room >= 750, "the sender waits"
 
 
 def test_window_of_what_nobody_reads_stays() -> None:
@@ -460,5 +522,5 @@ def test_greeting_announces_the_limits() -> None:
     """The first frame says what this side takes, and the next opens the connection's window to the largest."""
     recorder = Recorder(client_side=True)
     recorder.connection.start()
-    expected = frames.settings([(1, 4096), (3, 10_000), (4, 64 << 10), (5, 256 << 10), (6, 64 << 10), (2, 0)])
+    expected = frames.settings([(1, 4096), (3, 10_000), (4, 256 << 10), (5, 1 << 20), (6, 64 << 10), (2, 0)])
     assert recorder.written == frames.PREFACE + expected + window_update(0, LARGEST_WINDOW - 65_535)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.transport.engine.faults import HeaderCompressionError
 from supervisor.transport.engine.headers import BlockDecoder, BlockEncoder, Fields, Repeated, literal
 
 NAME = st.from_regex(rb"[a-z][a-z0-9-]{0,20}", fullmatch=True) | st.sampled_from([b":path", b"content-type", b"te"])
@@ -48,6 +50,40 @@ def test_our_blocks_are_understood_by_us(heads: list[Fields], extra: Fields, dat
         end = tail if data.draw(st.booleans()) else b""
         expected = head.fields + extra if end else head.fields
         assert decoder.decode(encoder.encode(head) + end).fields == expected
+
+
+TIMEOUT = st.sampled_from([b"1S", b"500m", b"", b"x" * 126, b"x" * 127])
+CUTS = st.one_of(st.none(), st.integers(0, 200))
+
+
+@given(st.lists(st.tuples(TIMEOUT, FIELDS, st.sampled_from([b"\0", b"\x10"]), CUTS), min_size=1, max_size=8))
+def test_deadline_before_metadata_is_read_as_hpack_reads_it(
+    blocks: list[tuple[bytes, Fields, bytes, int | None]],
+) -> None:
+    """It is kept for the next call, whatever follows it there, and however it is cut short."""
+    head = Repeated(((b":method", b"POST"), (b"te", b"trailers")))
+    encoder, decoder, theirs = BlockEncoder(), BlockDecoder(table_size=4096, list_size=1 << 20), hpack.Decoder()
+    for timeout, extra, kind, cut in blocks:
+        timed = kind + literal(b"grpc-timeout", timeout)[1:]
+        block = (encoder.encode(head) + timed + b"".join(literal(*field) for field in extra))[:cut]
+        try:
+            expected = tuple(theirs.decode(block, raw=True))
+        except hpack.HPACKError:
+            with pytest.raises(HeaderCompressionError):
+                decoder.decode(block)
+            return
+        assert decoder.decode(block).fields == expected
+
+
+def test_deadline_is_read_once_for_calls_with_metadata_of_their_own() -> None:
+    """Their blocks differ, and have the one with the deadline as their base."""
+    encoder, decoder = BlockEncoder(), BlockDecoder(table_size=4096, list_size=1 << 16)
+    head = Repeated(((b":method", b"POST"), (b"te", b"trailers")))
+    decoder.decode(encoder.encode(head))
+    timed = encoder.encode(head) + literal(b"grpc-timeout", b"1S")
+    found = [decoder.decode(timed + literal(b"id", b"%d" % number)) for number in range(3)]
+    assert [block.extra for block in found[1:]] == [((b"id", b"1"),), ((b"id", b"2"),)]
+    assert found[1].base is found[2].base is decoder.decode(timed)
 
 
 def test_block_that_repeats_is_the_same_object() -> None:

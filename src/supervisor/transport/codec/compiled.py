@@ -32,15 +32,17 @@ class MessageFunctions:
 
     Attributes:
         decode: `(data, pos, end, depth, take) -> message`.
-        encode: `(message, depth) -> bytes`.
+        encode: `(message, depth) -> bytes`; with a third argument, what that makes of the bytes' pieces.
         flat: whether the class is known to have no sub-messages, so that `take` is not called.
+        large: whether messages of the class have been large.
     """
 
-    __slots__ = ("_cls", "decode", "encode", "flat")
+    __slots__ = ("_cls", "decode", "encode", "flat", "large")
 
     def __init__(self, cls: type[betterproto.Message]) -> None:
         self._cls = cls
         self.flat = False
+        self.large = False
         self.decode: Callable[..., Any] = self._decode_first
         self.encode: Callable[..., bytes] = self._encode_first
 

@@ -16,7 +16,8 @@ the rest of a call. What comes of it depends on the arguments alone, so it is wr
 
 A message that has attributes already (a subclass's constructor set them, or it is constructed twice) goes the old way. Classes
 whose construction is another's business are left alone: pydantic's, and those with a `__post_init__` or the like of their own.
-Reading a field asks for its oneof each time; where a class has none, that is left out.
+Reading a field asks for its oneof each time; where a class has none, that is left out. Reading one that is not set makes its
+default, with all warnings switched off meanwhile; a scalar's is made once for its class.
 
 One thing is not done: betterproto marks a message without fields as set even where it is given to a field of another type, from
 which it cannot be sent.
@@ -49,7 +50,7 @@ def _mark_if_empty(value: Any) -> None:
 
 
 _SCOPE: Final[dict[str, Any]] = {"_UNSET_": _UNSET, "_attributes_": _attributes, "_mark_if_empty_": _mark_if_empty}
-_OWN_NAMES: Final = {*_SCOPE, "_self_", "_fields_", "_original_"}
+_OWN_NAMES: Final = {*_SCOPE, "_self_", "_fields_", "_original_", "_class_"}
 """Names in the text beside the fields'; a class with a field of that name is left alone."""
 
 
@@ -60,7 +61,7 @@ def compile_construction(plan: MessagePlan) -> None:
         return
     cls.__init__ = _constructor(cls, plan)
     if not plan.groups:
-        cls.__getattribute__ = _getter(cls)
+        cls.__getattribute__ = _getter(cls, plan)
 
 
 def _is_betterprotos(cls: Any, plan: MessagePlan) -> bool:
@@ -87,14 +88,14 @@ def _parameters(cls: Any) -> tuple[str, ...]:
 def _constructor(cls: Any, plan: MessagePlan) -> Any:
     original = cls.__init__
     source = Source()
-    for name, value in {**_SCOPE, "_original_": original}.items():
+    for name, value in {**_SCOPE, "_original_": original, "_class_": cls}.items():
         source.name(name, value)
     fields = {field.name: field for field in plan.fields}
     ordered = [fields[name] for name in _parameters(cls)]
     parameters = "".join(f", {field.name}={'None' if field.blank is None else '_UNSET_'}" for field in ordered)
     with source.block(f"def __init__(_self_{parameters}):"):
         source.line("_fields_ = _attributes_(_self_, '__dict__')")
-        with source.block("if _fields_:"):
+        with source.block("if _fields_ or type(_self_) is not _class_:"):
             source.line(f"return _original_(_self_{''.join(f', {field.name}' for field in ordered)})")
         for field in ordered:
             if field.value.kind == "message" and field.presence in {Presence.EXPLICIT, Presence.ONEOF}:
@@ -124,12 +125,25 @@ def _chosen(group: str, ordered: list[FieldPlan]) -> str:
     return " else ".join([f"{field.name!r} if {_is_set(field)}" for field in reversed(members)] + ["None"])
 
 
-def _getter(cls: Any) -> Any:
-    """Return `__getattribute__` for a class without a oneof; fields that are read before they are set go the old way."""
+def _getter(cls: Any, plan: MessagePlan) -> Any:
+    """Return `__getattribute__` for a class without a oneof.
+
+    A field that is read before it is set gets its default, as betterproto gives it; but a scalar's is made once.
+    """
     original = cls.__getattribute__
+    defaults: dict[str, Any] = {}
+    scalars = {field.name for field in plan.fields if field.presence is Presence.IMPLICIT}
 
     def __getattribute__(self: Any, name: str) -> Any:  # noqa: N807 - what it is to be
         value = _attributes(self, name)
-        return original(self, name) if value is _UNSET else value
+        if value is not _UNSET:
+            return value
+        if name in defaults:
+            value = _attributes(self, "__dict__")[name] = defaults[name]
+            return value
+        value = original(self, name)
+        if name in scalars:
+            defaults[name] = value
+        return value
 
     return __getattribute__

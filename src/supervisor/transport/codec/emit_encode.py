@@ -1,9 +1,9 @@
 r"""Writes the encoder of one message class as Python source.
 
-An encoder is `encode(message, depth) -> bytes`. It reads the message's `__dict__`, because betterproto's attribute access costs
+An encoder is `encode(message, depth) -> bytes`, or with `join` whatever that makes of a list of pieces. It reads the message's `__dict__`, because betterproto's attribute access costs
 a microsecond and creates what it does not find, and writes the fields in the order of their numbers, as google.protobuf does:
 
-    def encode(message, depth):
+    def encode(message, depth, join=join):
         if depth < 0:
             raise too_deep(cls)
         at, v = None, message
@@ -20,7 +20,7 @@ a microsecond and creates what it does not find, and writes the fields in the or
                     add(prefixes_0a[size] if size < 128 else b'\n' + varint(size))
                     add(raw)
             ...
-            return b''.join(parts)
+            return join(parts)
         except EncodeError:
             raise
         except MISFITS as error:
@@ -189,6 +189,7 @@ class _MessageEncoder:
             "attributes": object.__getattribute__,
             "expect": _expect,
             "is_set": presence.is_set,
+            "join": b"".join,
             "misfit": _misfit,
             "too_deep": _too_deep,
             "pack_fixed": wire.pack_fixed,
@@ -204,7 +205,7 @@ class _MessageEncoder:
 
     def _emit(self) -> None:
         source = self.source
-        with source.block("def encode(message, depth):"):
+        with source.block("def encode(message, depth, join=join):"):
             with source.block("if depth < 0:"):
                 source.line("raise too_deep(cls)")
             source.line("at, v = None, message")
@@ -218,7 +219,7 @@ class _MessageEncoder:
                 source.line("raw = fields['_unknown_fields']")
                 with source.block("if raw:"):
                     source.line("add(raw)")
-                source.line("return b''.join(parts)")
+                source.line("return join(parts)")
             with source.block("except EncodeError:"):
                 source.line("raise")
             with source.block("except MISFITS as error:"):

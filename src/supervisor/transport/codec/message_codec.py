@@ -18,6 +18,7 @@ from supervisor.transport.codec.betterproto_messages import (
 )
 from supervisor.transport.codec.compiled import MessageFunctions, functions_of
 from supervisor.transport.codec.foreign import decode_foreign, encode_foreign
+from supervisor.transport.codec.pieces import LARGE, Pieces, join_small
 
 __all__ = ["MAX_SIZE", "MessageCodec"]
 
@@ -45,10 +46,15 @@ class MessageCodec(CodecBase):
         self._max_size = max_size
         self._max_depth = max_depth
         self._max_messages = max_messages
+        self._notable = min(max_size + 1, LARGE)  # bytes from which something is to be done about a message
         self._known: dict[type, MessageFunctions] = {}
 
     def encode(self, message: Any, message_type: Any) -> bytes:
         """Return the message's bytes; raises `EncodeError` or `MessageTooLargeError`."""
+        return bytes(self.encode_pieces(message, message_type))
+
+    def encode_pieces(self, message: Any, message_type: Any) -> bytes | Pieces:
+        """Return the message's bytes, which of a large message may be in pieces; raises as `encode` does."""
         cls = type(message)
         if cls is not message_type and not isinstance(message, message_type):
             raise EncodeError(
@@ -58,14 +64,20 @@ class MessageCodec(CodecBase):
             )
         functions = self._known.get(cls) or self._functions(cls)
         if functions is None:
-            data = encode_foreign(message)
+            data: bytes | Pieces = encode_foreign(message)
         else:
             try:
-                data = functions.encode(message, self._max_depth)
+                if functions.large:
+                    data = functions.encode(message, self._max_depth, join_small)
+                else:
+                    data = functions.encode(message, self._max_depth)
             except WRITE_FAULTS as error:
                 raise explain_write(cls, error) from error
-        if len(data) > self._max_size:
-            raise self._too_large(len(data), message_type)
+        if len(data) >= self._notable:
+            if len(data) > self._max_size:
+                raise self._too_large(len(data), message_type)
+            if functions is not None:
+                functions.large = True  # the next one of the class probably is
         return data
 
     def decode(self, data: bytes, message_type: Any) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from grpclib.const import Status
 
+from supervisor.transport.codec import MessageCodec, Pieces
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.compression import ACCEPTED
 from supervisor.transport.engine.faults import ErrorCode
@@ -45,6 +47,10 @@ class ServerProtocol(EngineProtocol):
         self.service = service
         self.under_way = under_way
         self.listeners = service.listeners
+        codec = service.codec
+        self.encode: Callable[[Any, Any], bytes | Pieces] = (
+            codec.encode_pieces if isinstance(codec, MessageCodec) else codec.encode
+        )
         self._subtype = service.codec.__content_subtype__.encode("ascii")
         self.head = Repeated(_HEAD)
         self.head_only = Repeated((*_HEAD, _OK))
@@ -96,6 +102,7 @@ class ServerProtocol(EngineProtocol):
         if request.timeout is not None:
             call.limit_time(request.timeout)
         self.running += 1
+        call.started = True
         call.task = new_task(self.loop, call.run_direct(direct, message), request.path)
         return True
 
@@ -140,8 +147,15 @@ class ServerProtocol(EngineProtocol):
     def start(self, call: ServedCall) -> None:
         """Run a call's handler."""
         self.running += 1
+        call.started = True
         direct = call.request.direct
-        if direct is None or self.listeners or call.fault is not None or len(call.messages) != 1:
+        if (
+            direct is None
+            or self.listeners
+            or call.fault is not None
+            or len(call.messages) != 1
+            or type(call.messages[0]) is not bytes
+        ):
             coroutine = call.run()
         else:
             coroutine = call.run_direct(direct, call.messages[0])
@@ -150,8 +164,9 @@ class ServerProtocol(EngineProtocol):
     def done(self, call: ServedCall) -> None:
         """Count a call out whose handler has ended, or never began."""
         self.connection.streams.pop(call.id, None)
-        if call.task is not None:
+        if call.started:  # `task` is not there yet when it ran eagerly
             self.running -= 1
+            call.task = None  # its context holds the call
         calls = call.siblings
         calls.discard(call)
         if not calls:

@@ -14,13 +14,14 @@ from supervisor.errors import (
     ConnectionLostError,
     ProtocolViolationError,
 )
+from supervisor.transport.codec import Pieces
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.compression import ENCODING_LITERAL, pack
 from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import encode_literals, encode_timeout
-from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError
+from supervisor.transport.engine.stream import ENDED, MakeError
 from supervisor.transport.engine.timers import Slice
-from supervisor.transport.engine.waiting import TURN, WaitingStream
+from supervisor.transport.engine.waiting import WaitingStream
 
 if TYPE_CHECKING:
     from supervisor.transport.engine.calling import ClientProtocol
@@ -113,7 +114,9 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
         connection = self.connection
         if self._expires_at is not None:
             extra = encode_timeout(self._expires_at - self.wire.loop.time()) + extra
-        block = connection.encoder.encode(self._channel.head_of(self._method))
+        head = self._channel.head_of(self._method)
+        connection.check_header_list(head.fields, extra)
+        block = connection.encoder.encode(head)
         connection.open(self)
         self._requested = True
         return block + extra if extra else block
@@ -134,7 +137,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
             raise ProtocolViolationError("the request has ended already")
         elif cardinality.server_streaming and self._sender is None:
             self._watch_stub_sender()
-        if self.abrupt:
+        if self.failure is not None and (self.abrupt or self.phase != ENDED):
             self.check()
         if self._dispatch is not None:
             if not self._requested:
@@ -149,31 +152,16 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
         self._sent = True
         self._ended = end
 
-    async def _send(self, head: bytes, data: bytes, *, end: bool) -> None:
-        wire, connection = self.wire, self.connection
+    async def _send(self, head: bytes, data: bytes | Pieces, *, end: bool) -> None:
         compressed = 0
         if self._compress and data:
-            data, compressed = pack(data), 1
-        size = len(data) + PREFIX
-        if (
-            size <= connection.send_window
-            and size <= self.send_window
-            and size <= connection.peer_frame_size
-            and wire.writable
-        ):
-            connection.send_window -= size
-            self.send_window -= size
-            head += frames.message_head(self.id, len(data), compressed=compressed, end=end)
-            wire.write_message(head, data)
-        else:
-            await wire.send_data(self, head, data, compressed=compressed, end=end)
+            data, compressed = pack(bytes(data)), 1
+        if not self.send_now(head, data, compressed=compressed, end=end):
+            await self.wire.send_data(self, head, data, compressed=compressed, end=end)
         if end:
             self.sent_end = True
-        else:
-            self._straight += 1
-            if self._straight >= TURN:
-                self._straight = 0
-                await asyncio.sleep(0)
+        elif self.turn_is_over():
+            await asyncio.sleep(0)
 
     async def _drop_message(self) -> None:
         self._raise_status()
@@ -225,6 +213,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
             raise ProtocolViolationError("the call was cancelled already")
         self.connection.reset(self, ErrorCode.CANCEL)
         self._cancelled = True
+        self.end_with(lambda: ProtocolViolationError("the call was cancelled"))
 
     def check(self) -> None:
         """Raise the failure, if there is one."""
@@ -240,6 +229,7 @@ class RequestSide(WaitingStream, Generic[SendT, RecvT]):
         """End because the connection has ended; a complete response is one all the same."""
         if self.phase == ENDED and not abrupt:
             self.closed = True
+            self.wake()  # what ended the connection may have come right behind the response, before anybody was told
             return
         if not self._requested:
             make_error = partial(_not_executed, make_error)

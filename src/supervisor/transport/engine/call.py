@@ -23,7 +23,6 @@ from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import decode_metadata
 from supervisor.transport.engine.response import ResponseEnd, read_end, read_head
 from supervisor.transport.engine.stream import ENDED, PREFIX
-from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.refused_size import too_large_from_status
 
 __all__ = ["Call", "passed_before"]
@@ -77,6 +76,11 @@ class Call(RequestSide[SendT, RecvT]):
         """End the call: its deadline has passed."""
         self.end_with(_deadline_passed, abrupt=True)
 
+    def is_late(self) -> bool:
+        """Whether its deadline has passed, or the peer, whose clock is another, may find that it has."""
+        at = self._expires_at
+        return at is not None and at - self.wire.loop.time() <= _STATUS_RACE
+
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     async def recv_initial_metadata(self) -> None:
@@ -112,6 +116,8 @@ class Call(RequestSide[SendT, RecvT]):
 
     async def recv_message(self) -> RecvT | None:
         """Wait for the next message; None at the end of the response."""
+        if self._cardinality.server_streaming and self.turn_is_over():
+            await asyncio.sleep(0)  # before a message is taken: a receive that is cancelled loses none
         messages = self.messages
         if not messages:
             await self._next_message()
@@ -125,10 +131,6 @@ class Call(RequestSide[SendT, RecvT]):
         del messages[0]
         if self._cardinality.server_streaming:
             self.release(len(data) + PREFIX)
-            self._straight += 1
-            if self._straight >= TURN:
-                self._straight = 0
-                await asyncio.sleep(0)
         message = self._decode(data)
         if self._dispatch is not None:
             (message,) = await self._dispatch.recv_message(message)
@@ -222,13 +224,15 @@ class Call(RequestSide[SendT, RecvT]):
             raise end.problem()
         assert end.status is not None
         error = GRPCError(end.status, end.message, self._details(end))
-        at = self._expires_at
-        if end.status is Status.DEADLINE_EXCEEDED and at is not None and at - self.wire.loop.time() <= _STATUS_RACE:
+        if end.status is Status.DEADLINE_EXCEEDED and self.is_late():
             raise DeadlineExceededError("the call's deadline passed") from error
         typed = too_large_from_status(error, self.trailing_metadata)
-        if typed is not None:
-            raise typed from error
-        raise error
+        try:
+            if typed is not None:
+                raise typed from error
+            raise error
+        finally:
+            del error, typed  # their tracebacks hold this frame
 
     def _details(self, end: ResponseEnd) -> Any:
         if end.details is None or end.status is None or end.status is Status.OK:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from supervisor.errors import ConnectionLostError
-from supervisor.transport.engine.faults import CallQueueFullError
+from supervisor.transport.engine.faults import CallQueueFullError, ErrorCode
 from supervisor.transport.engine.protocol import EngineProtocol
 from supervisor.transport.engine.roles import ClientConnection
 from supervisor.transport.engine.settings import WireSettings
@@ -44,6 +45,13 @@ class ClientProtocol(EngineProtocol):
         self.most_open = min(self.connection.peer_streams, self.settings.calls_in_flight)
         super().settings_heard()
 
+    def stream_reset(self, stream: Any, code: int) -> None:
+        """End one call; grpc-go's server says so that the call's deadline has passed."""
+        if code == ErrorCode.CANCEL and stream.phase != ENDED and stream.is_late():
+            stream.expire()
+        else:
+            super().stream_reset(stream, code)
+
     async def wait_turn(self, call: WaitingStream) -> None:
         """Wait, first come first served, until one more call fits.
 
@@ -78,9 +86,9 @@ class ClientProtocol(EngineProtocol):
         if self.queue:
             self.queue[0].wake()
 
-    def windows_opened(self) -> None:
+    def wake_writers(self) -> None:
         """Let those who wait to send, or to begin, look again."""
-        super().windows_opened()
+        super().wake_writers()
         self.wake_queue()
 
     def release(self, stream: Stream) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from multidict import MultiDict
 from supervisor.errors import DecodeError, EncodeError, ProtocolViolationError, SupervisorError
 from supervisor.terms import Limits
 from supervisor.transport.channel import Channel
-from supervisor.transport.codec import MessageCodec
+from supervisor.transport.codec import MessageCodec, Pieces
 from supervisor.transport.engine.call import Call
 from supervisor.transport.engine.calling import ClientProtocol
 from supervisor.transport.engine.compression import ACCEPTED
@@ -39,7 +40,7 @@ class EngineChannel(Channel):
         limits: the bounds that it keeps.
         wire: the connection's asyncio side.
         codec: how messages become bytes.
-        encode: returns a request message's bytes; raises EncodeError or MessageTooLargeError.
+        encode: returns a request message's bytes, of a large one perhaps in pieces; raises EncodeError or MessageTooLargeError.
         decode: returns the response message of its type that bytes hold; raises DecodeError.
         subtype: the codec's name, as in `application/grpc+subtype`.
     """
@@ -61,7 +62,7 @@ class EngineChannel(Channel):
         self.lost = asyncio.Event()
         own = MessageCodec(max_size=limits.message_size)
         self.codec = self._codec = codec or own
-        self.encode: Callable[[Any, Any], bytes] = own.encode if codec is None else self._encode
+        self.encode: Callable[[Any, Any], bytes | Pieces] = own.encode_pieces if codec is None else self._encode
         self.decode: Callable[[bytes, Any], Any] = own.decode if codec is None else self._decode
         self.subtype: bytes = self.codec.__content_subtype__.encode("ascii")
         self.__dispatch__ = _DispatchChannelEvents()
@@ -90,6 +91,15 @@ class EngineChannel(Channel):
     def is_draining(self) -> bool:
         """Whether the peer said that it takes no more calls; those in flight are served."""
         return self._wire.draining
+
+    async def __connect__(self) -> Any:
+        """Return what the connection is driven by.
+
+        Raises:
+            ConnectionLostError: it has ended, or takes no more calls.
+        """
+        self._wire.check_open()
+        return self._wire
 
     @property
     def failure(self) -> Exception | None:
@@ -153,6 +163,8 @@ class EngineChannel(Channel):
         if deadline is not None:
             remaining = deadline.time_remaining()
             timeout = remaining if timeout is None else min(timeout, remaining)
+        if timeout == math.inf:
+            timeout = None
         return UnaryCall(self, name, reply_type, metadata).exchange(request, timeout)
 
     def _encode(self, message: Any, message_type: type[Any]) -> bytes:
@@ -182,7 +194,7 @@ class EngineChannel(Channel):
         if deadline is not None:
             at = self._loop.time() + deadline.time_remaining()
             expires_at = at if expires_at is None else min(at, expires_at)
-        return expires_at
+        return None if expires_at == math.inf else expires_at
 
     def enter(self, call: Any) -> None:
         """Count a call in."""

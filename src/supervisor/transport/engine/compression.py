@@ -46,6 +46,8 @@ def unpack(message: bytes, encoding: bytes, limit: int) -> bytes:
         raise too_large(len(unpacked), limit)
     if not unpacker.eof:
         raise ProtocolViolationError("a compressed message ends too early")
+    if unpacker.unused_data:  # gzip may be joined to gzip, and no peer does; what one may not do is lose it
+        raise ProtocolViolationError("there is more behind the end of a compressed message")
     return unpacked
 
 

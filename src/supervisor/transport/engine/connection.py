@@ -13,10 +13,17 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from supervisor.transport.engine import frames
-from supervisor.transport.engine.faults import ErrorCode, FrameOrderError, FrameSizeError, SettingError, WindowError
+from supervisor.transport.engine.faults import (
+    ErrorCode,
+    FrameOrderError,
+    FrameSizeError,
+    MetadataTooLargeError,
+    SettingError,
+    WindowError,
+)
 from supervisor.transport.engine.flood import Budget
 from supervisor.transport.engine.frames import LARGEST_WINDOW, Setting
-from supervisor.transport.engine.headers import BlockEncoder, HeaderBlock
+from supervisor.transport.engine.headers import BlockEncoder, Fields, HeaderBlock, list_size, read_literals
 from supervisor.transport.engine.reading import FrameReceiver
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import ENDED, PREFIX, Stream
@@ -28,11 +35,17 @@ _CRUMB: Final = 4096
 """Bytes below which to open a window further than it was is work for nothing."""
 _MOST_OVER: Final = 1024
 _LATE: Final = 20
-_WINDOWS_PER_FRAME: Final = 16
-"""Windows that are changed for the price of a frame."""
+_CHEAP: Final = 16
+"""Settings, or streams that all are looked at, for the price of a frame."""
 _LENGTHS: Final = {frames.PING: 8, frames.PRIORITY: 5, frames.RST_STREAM: 4, frames.WINDOW_UPDATE: 4}
 """Lengths that frames must have, by type."""
 _GOAWAY_SIZE: Final = 8
+_MOST_EXTRA: Final = 8192
+"""Bytes of metadata that every peer takes in one frame with the rest of the headers."""
+_USUAL_HEAD: Final = 2048
+"""Bytes, as a limit on a header list counts them, that the rest of the headers do not exceed."""
+_LEAST_LITERAL: Final = 7
+"""How many times larger such a limit finds a field than it is, at most: 34 bytes for a literal of 5."""
 _SETTING_SIZE: Final = 6
 
 _read_uint32 = struct.Struct(">I").unpack
@@ -75,6 +88,8 @@ class Connection(FrameReceiver):
         peer_streams: streams that the peer takes at once.
         last_peer_stream: the highest stream that the peer has opened.
         stream_room: bytes that the peer may send on a new stream.
+        peer_header_list: bytes that the peer takes in one header list.
+        extra_uncounted: bytes of metadata, encoded, that are within any limit of the peer's on headers.
         encoder: makes the header blocks for the peer.
     """
 
@@ -91,11 +106,14 @@ class Connection(FrameReceiver):
         self.initial_send_window = _DEFAULT_WINDOW
         self.peer_frame_size = frames.SMALLEST_FRAME_SIZE
         self.peer_streams = LARGEST_WINDOW
+        self.peer_header_list = LARGEST_WINDOW
+        self.extra_uncounted = _MOST_EXTRA
         self.last_peer_stream = 0
         self.stream_room = settings.stream_window
         self.encoder = BlockEncoder()
         # A peer may acknowledge what it has read of every call after that is over.
         self._late_budget = Budget(_LATE * settings.control_burst, _LATE * settings.control_rate, clock)
+        self._pinged_at = 0
         self._owner = owner
 
     # --- what this side says -----------------------------------------------------------------------------------------
@@ -148,6 +166,21 @@ class Connection(FrameReceiver):
             stream.room += size
             self.write(frames.window_update(stream.id, size))
 
+    def check_header_list(self, fields: Fields, extra: bytes) -> None:
+        """See that the peer takes headers: those of `fields`, and the literals of `extra`.
+
+        A peer may do as it likes with what is larger; grpcio resets the call, others the connection.
+
+        Raises:
+            MetadataTooLargeError: it does not.
+        """
+        if len(extra) > self.extra_uncounted:
+            size, limit = list_size(fields) + list_size(read_literals(extra)), self.peer_header_list
+            if size > limit:
+                raise MetadataTooLargeError(
+                    f"headers of {size} bytes are over the peer's limit of {limit}", size=size, limit=limit
+                )
+
     # --- what the peer says --------------------------------------------------------------------------------------------
 
     def _receive_other(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
@@ -166,6 +199,7 @@ class Connection(FrameReceiver):
                 _check_length(kind, right=len(payload) >= _GOAWAY_SIZE)
                 _check_stream(kind, right=stream_id == 0)
                 last, code = _read_goaway(payload)
+                self._budget.spend("GOAWAY", 1 + len(self.streams) // _CHEAP)  # each is looked at
                 self._owner.going_away(last & LARGEST_WINDOW, code)
             case frames.CONTINUATION:
                 self._receive_continuation(flags, stream_id, payload)
@@ -203,9 +237,10 @@ class Connection(FrameReceiver):
             self._owner.windows_opened()
 
     def _receive_reset(self, stream_id: int, payload: bytes) -> None:
-        """Section 6.4."""
-        self._budget.spend("RST_STREAM")
+        """Section 6.4. A client's stream can be reset once; a server's client may open and reset without end."""
         stream = self.streams.pop(stream_id, None)
+        if stream is None or not self.client_side:
+            (self._late_budget if stream is not None else self._budget).spend("RST_STREAM")
         if stream is None:
             self._check_known(stream_id, "RST_STREAM")
             return
@@ -215,7 +250,9 @@ class Connection(FrameReceiver):
     def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         """Section 6.7."""
         _check_stream(frames.PING, right=stream_id == 0)
-        self._budget.spend("PING")
+        if self._pinged_at == self._arrived:  # a PING beside calls, as grpc-go sends to measure, is no work for nothing
+            self._budget.spend("PING")
+        self._pinged_at = self._arrived
         if not flags & frames.ACK:
             self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
 
@@ -228,6 +265,7 @@ class Connection(FrameReceiver):
             self._owner.settings_taken()
             return
         _check_length(frames.SETTINGS, right=len(payload) % _SETTING_SIZE == 0)
+        self._budget.spend("SETTINGS", len(payload) // _SETTING_SIZE // _CHEAP)
         for number, value in _read_settings(payload):
             self._apply_setting(number, value)
         self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
@@ -247,6 +285,9 @@ class Connection(FrameReceiver):
                 if not frames.SMALLEST_FRAME_SIZE <= value < 1 << 24:
                     raise SettingError(f"a largest frame of {value} bytes cannot be")
                 self.peer_frame_size = min(value, self.settings.frame_size)
+            case Setting.MAX_HEADER_LIST_SIZE:
+                self.peer_header_list = value
+                self.extra_uncounted = min(max(0, value - _USUAL_HEAD) // _LEAST_LITERAL, _MOST_EXTRA)
             case Setting.ENABLE_PUSH:
                 if value > (0 if self.client_side else 1):
                     raise SettingError("ENABLE_PUSH has a value that it cannot have")
@@ -256,7 +297,7 @@ class Connection(FrameReceiver):
         if size > LARGEST_WINDOW:
             raise WindowError("the initial window is beyond the protocol's largest")
         change, self.initial_send_window = size - self.initial_send_window, size
-        self._budget.spend("SETTINGS that change every window", len(self.streams) // _WINDOWS_PER_FRAME)
+        self._budget.spend("SETTINGS that change every window", 1 + len(self.streams) // _CHEAP)
         for stream in self.streams.values():
             if stream.open_send_window(change) and stream.send_window > LARGEST_WINDOW:
                 raise WindowError("a window was opened beyond the protocol's largest")

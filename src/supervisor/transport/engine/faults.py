@@ -14,6 +14,7 @@ __all__ = [
     "FrameSizeError",
     "HeaderCompressionError",
     "HeaderListTooLargeError",
+    "MetadataTooLargeError",
     "PrefaceError",
     "SettingError",
     "WindowError",
@@ -114,6 +115,23 @@ class FloodError(WireViolationError):
 
     def __init__(self, message: str, *, limit: int = 0) -> None:
         super().__init__(message)
+        self.limit = limit
+
+
+class MetadataTooLargeError(TransportError):
+    """Headers are larger than the peer said that it takes; nothing was sent.
+
+    Attributes:
+        size: bytes, as section 10.5.1 of RFC 9113 counts them.
+        limit: the largest that the peer takes.
+        maybe_executed: always False.
+    """
+
+    maybe_executed = False
+
+    def __init__(self, message: str, *, size: int = 0, limit: int = 0) -> None:
+        super().__init__(message, hint="send less metadata")
+        self.size = size
         self.limit = limit
 
 

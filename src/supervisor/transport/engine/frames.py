@@ -9,10 +9,9 @@ from typing import Final
 
 __all__ = [
     "ACK", "CONTINUATION", "DATA", "END_HEADERS", "END_STREAM", "FRAME_HEAD", "GOAWAY", "HEADERS", "LARGEST_WINDOW",
-    "MESSAGE_HEAD", "MESSAGE_PREFIX", "PADDED", "PING", "PREFACE", "PRIORITY", "PRIORITY_FIELDS", "PUSH_PROMISE", "RST_STREAM", "SETTINGS",
-    "SMALLEST_FRAME_SIZE", "WINDOW_UPDATE", "Setting", "frame", "goaway", "header_frames", "message_head", "reply_frames",
-    "request_frames", "rst_stream",
-    "settings", "window_update",
+    "MESSAGE_HEAD", "MESSAGE_PREFIX", "PADDED", "PING", "PREFACE", "PRIORITY", "PRIORITY_FIELDS", "PUSH_PROMISE",
+    "RST_STREAM", "SETTINGS", "SMALLEST_FRAME_SIZE", "WINDOW_UPDATE", "Setting", "frame", "goaway", "header_frames",
+    "message_head", "reply_end", "reply_head", "request_head", "rst_stream", "settings", "window_update",
 ]  # fmt: skip
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -86,23 +85,29 @@ def _trailers(block: int) -> struct.Struct:
     return struct.Struct(f">IBI{block}s")
 
 
-def request_frames(stream_id: int, block: bytes, data: bytes) -> bytes:
-    """Return a unary request: headers, and a message that ends the stream. Each must fit into a frame."""
-    length, size = len(block), len(data)
-    heads = _headed_message(length).pack(
+def request_head(stream_id: int, block: bytes, size: int) -> bytes:
+    """Return what stands before the `size` bytes of a unary request's message: headers, and heads that end the stream.
+
+    The headers must fit into a frame, and the message into another.
+    """
+    length = len(block)
+    return _headed_message(length).pack(
         length << 8 | HEADERS, END_HEADERS, stream_id, block, size + 5 << 8, END_STREAM, stream_id, 0, size
     )
-    return heads + data
 
 
-def reply_frames(stream_id: int, block: bytes, data: bytes, trailers: bytes) -> bytes:
-    """Return a unary reply: headers, a message, and trailers. Each must fit into a frame."""
-    length, size, ending = len(block), len(data), len(trailers)
-    heads = _headed_message(length).pack(
+def reply_head(stream_id: int, block: bytes, size: int) -> bytes:
+    """Return what stands before the `size` bytes of a unary reply's message."""
+    length = len(block)
+    return _headed_message(length).pack(
         length << 8 | HEADERS, END_HEADERS, stream_id, block, size + 5 << 8, 0, stream_id, 0, size
     )
-    end = _trailers(ending).pack(ending << 8 | HEADERS, END_HEADERS | END_STREAM, stream_id, trailers)
-    return heads + data + end
+
+
+def reply_end(stream_id: int, trailers: bytes) -> bytes:
+    """Return what stands behind it: the trailers that end the stream."""
+    length = len(trailers)
+    return _trailers(length).pack(length << 8 | HEADERS, END_HEADERS | END_STREAM, stream_id, trailers)
 
 
 def rst_stream(stream_id: int, code: int) -> bytes:

@@ -9,6 +9,7 @@ literals that leave the table alone (RFC 7541, section 6.2.2).
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any, Final
 
 from hpack import Decoder, Encoder
@@ -17,7 +18,10 @@ from hpack.table import HeaderTable, table_entry_size
 
 from supervisor.transport.engine.faults import HeaderCompressionError, HeaderListTooLargeError
 
-__all__ = ["USUAL_END", "USUAL_HEAD", "BlockDecoder", "BlockEncoder", "Fields", "HeaderBlock", "Repeated", "literal"]
+__all__ = [
+    "USUAL_END", "USUAL_HEAD", "BlockDecoder", "BlockEncoder", "Fields", "HeaderBlock", "Repeated", "list_size", "literal",
+    "read_literals",
+]  # fmt: skip
 
 USUAL_HEAD: Final = 1
 USUAL_END: Final = 2
@@ -31,29 +35,35 @@ _INDEXED: Final = re.compile(rb"[\x81-\xfe]*").match
 """The leading fields that are an index of one byte each (RFC 7541, section 6.1)."""
 _NOT_UNINDEXED: Final = 0xEF
 """What is 0 in the first byte of a literal with a literal name that leaves the table alone (sections 6.2.2 and 6.2.3)."""
+_TIMEOUT: Final = b"\0\x0cgrpc-timeout"
+"""How a deadline begins that is sent as a literal."""
 _FIELDS_UNCHECKED: Final = 15
 """So many fields out of a table of 4 KiB are within any limit on a header list."""
 
 
 class HeaderBlock:
-    """A decoded block; the same object each time the same block arrives.
+    """A decoded block; the same object each time the same block arrives, if it may come again.
 
     Attributes:
-        fields: names and values, in order.
         view: what its reader has made of the fields, kept with the block so that it is made once.
         usual: `USUAL_HEAD` or `USUAL_END` once its reader has found nothing in it but what nearly all responses say there.
-        base: the block without `extra`, which is the same object for all calls of a method.
-        extra: the fields at the end that are not in any table: deadline and metadata.
+        base: the block without `extra`, which is the same object for all calls of a method with the same timeout.
+        extra: the fields at the end that are not in any table: the deadline, or metadata.
     """
 
-    __slots__ = ("base", "extra", "fields", "usual", "view")
+    __slots__ = ("_fields", "base", "extra", "usual", "view")
 
     def __init__(self, fields: Fields, base: HeaderBlock | None = None, extra: Fields = ()) -> None:
-        self.fields = fields
+        self._fields = fields
         self.view: Any = None
         self.usual = 0
         self.base = base
         self.extra = extra
+
+    @property
+    def fields(self) -> Fields:
+        """Names and values, in order."""
+        return self._fields if self.base is None else self.base.fields + self.extra
 
     @property
     def is_interim(self) -> bool:
@@ -134,52 +144,71 @@ class BlockDecoder:
     def _decode_plain(self, block: bytes) -> HeaderBlock | None:
         """Return a block of indexed fields and then short literals, as ours are; None for `hpack` to look.
 
-        The indexed fields are those of every call of a method and are read once. What comes behind them is kept only when
-        it may come again: a deadline, but not what an application says of one call.
+        The indexed fields are those of every call of a method and are read once, with a deadline that follows them. What
+        comes behind is what an application says of one call, and is not kept.
         """
+        size = len(block)
+        if size > _LONGEST_KEY:
+            return None
         indexed = _INDEXED(block)
         assert indexed is not None
-        at = indexed.end()
-        base = self._decode_indexed(block[:at])
-        if base is None or at == len(block) or len(block) > _LONGEST_KEY:
-            return base if at == len(block) else None
-        extra, size = [], len(block)
+        at, behind = indexed.end(), size
+        base = self.seen.get(block[:at]) or self._decode_indexed(block[:at])
+        if base is None or at == size:
+            return base
         try:
-            while at < size:
-                name_at = at + 2
-                value_at = name_at + block[at + 1]
-                value_size = block[value_at]
-                if block[at] & _NOT_UNINDEXED or value_at - name_at >= _SHORT or value_size >= _SHORT:
-                    return None
-                at = value_at + 1 + value_size
-                extra.append((block[name_at:value_at], block[value_at + 1 : at]))
+            if block.startswith(_TIMEOUT, at):
+                behind = at + len(_TIMEOUT) + 1 + block[at + len(_TIMEOUT)]
+                timed = self.seen.get(block[:behind]) if behind < size else None
+                if timed is not None:
+                    base, at = timed, behind
+            extra = _read_literals(block, at)
         except IndexError:
             return None
-        if at > size:
+        decoded = HeaderBlock((), base, extra)
+        if not extra or (
+            len(base.fields) + len(extra) > _FIELDS_UNCHECKED and list_size(decoded.fields) > self._list_size
+        ):
             return None
-        decoded = HeaderBlock((*base.fields, *extra), base, tuple(extra))
-        if len(decoded.fields) > _FIELDS_UNCHECKED and _list_size(decoded.fields) > self._list_size:
-            return None
-        if len(extra) == 1 and extra[0][0] == b"grpc-timeout":
-            self._keep(block, decoded)
+        if extra[0][0] == b"grpc-timeout":
+            if len(extra) == 1:
+                self._keep(block, decoded)
+            elif behind < size:
+                self._decode_plain(block[:behind])  # for the next call, which has the same timeout
         return decoded
 
     def _decode_indexed(self, block: bytes) -> HeaderBlock | None:
         """Return a block that consists of indices of one byte each; None when it has one that the table has not."""
-        found = self.seen.get(block)
-        if found is None:
-            try:
-                fields = tuple([self._table.get_by_index(byte & 0x7F) for byte in block])
-            except HPACKError:
-                return None
-            if _list_size(fields) > self._list_size:
-                return None
-            found = HeaderBlock(fields)
-            self._keep(block, found)
+        try:
+            fields = tuple([self._table.get_by_index(byte & 0x7F) for byte in block])
+        except HPACKError:
+            return None
+        if list_size(fields) > self._list_size:
+            return None
+        found = HeaderBlock(fields)
+        self._keep(block, found)
         return found
 
 
-def _list_size(fields: Fields) -> int:
+def _read_literals(block: bytes, at: int) -> Fields:
+    """Return the short literals that follow one another from `at` to the end; nothing when there is something else.
+
+    Raises:
+        IndexError: the block ends within one.
+    """
+    fields, size = [], len(block)
+    while at < size:
+        name_at = at + 2
+        value_at = name_at + block[at + 1]
+        value_size = block[value_at]
+        if block[at] & _NOT_UNINDEXED or value_at - name_at >= _SHORT or value_size >= _SHORT:
+            return ()
+        at = value_at + 1 + value_size
+        fields.append((block[name_at:value_at], block[value_at + 1 : at]))
+    return tuple(fields) if at == size else ()
+
+
+def list_size(fields: Fields) -> int:
     """Return the size of a header list, as section 10.5.1 counts it."""
     return sum(len(name) + len(value) + 32 for name, value in fields)
 
@@ -208,6 +237,9 @@ class BlockEncoder:
         size = min(size, self._most)
         if size != self._table.maxsize:  # setting the same again would make hpack forget what it still has to say
             self._hpack.header_table_size = size
+            changes = self._hpack.table_size_changes
+            if len(changes) > 2:  # noqa: PLR2004 - the smallest and the last are all that has to be said
+                changes[:] = min(changes), size
 
     def encode(self, repeated: Repeated) -> bytes:
         """Return the block for fields that repeat."""
@@ -233,6 +265,11 @@ def literal(name: bytes, value: bytes) -> bytes:
     if len(name) < _SHORT and len(value) < _SHORT:
         return b"\0%c%b%c%b" % (len(name), name, len(value), value)
     return b"".join((b"\0", _length(len(name)), name, _length(len(value)), value))
+
+
+def read_literals(block: bytes) -> Fields:
+    """Return the fields of which `literal` has made a block."""
+    return tuple(Decoder(max_header_list_size=sys.maxsize).decode(block, raw=True))
 
 
 def _length(size: int) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from binascii import a2b_base64
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -29,8 +28,7 @@ _OWN: Final = frozenset({b"te", b"content-type", b"user-agent"})
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 _SHORT: Final = 127  # lengths below it take one byte (RFC 7541, section 5.1)
-_PLAIN_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?").fullmatch
-"""Printable ASCII that neither begins nor ends with a space: what goes out as it is."""
+_LENGTHS: Final = tuple(bytes((size,)) for size in range(_SHORT))
 
 _MOST_DIGITS: Final = 8
 _MOST: Final = 99_999_999
@@ -87,8 +85,15 @@ def encode_literals(metadata: Any) -> bytes:
     block = b""
     try:
         for key, value in metadata.items() if hasattr(metadata, "items") else metadata:
-            if type(value) is str and _PLAIN_VALUE(value) and len(value) < _SHORT:
-                block += b"%b%c%b" % (_key_literal(key), len(value), value.encode("ascii"))
+            # Printable ASCII that neither begins nor ends with a space goes out as it is.
+            if (
+                type(value) is str
+                and 0 < len(value) < _SHORT
+                and value.isascii()
+                and value.isprintable()
+                and value[0] != " " != value[-1]
+            ):
+                block += _key_literal(key) + _LENGTHS[len(value)] + value.encode("ascii")
             else:
                 block += _encode_carefully(key, value)
     except (AttributeError, TypeError, ValueError) as error:

@@ -1,98 +1,55 @@
-"""The asyncio side of a connection: its socket, what waits to be written, and the end of it all."""
+"""The asyncio side of a connection: what its socket tells, what its calls are told, and the end of it all."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from copy import copy
 from functools import partial
-from typing import Final, cast
+from typing import cast
 
 from supervisor.errors import CallResetError, ConnectionLostError, ProtocolViolationError
-from supervisor.transport.engine import frames
-from supervisor.transport.engine.faults import (
-    ErrorCode,
-    FloodError,
-    WireViolationError,
-    code_name,
-)
+from supervisor.transport.engine.faults import ErrorCode, WireViolationError, code_name
 from supervisor.transport.engine.headers import HeaderBlock
-from supervisor.transport.engine.roles import ClientConnection, ServerConnection
 from supervisor.transport.engine.settings import WireSettings
 from supervisor.transport.engine.stream import MakeError
 from supervisor.transport.engine.timers import DeadlineWheel
-from supervisor.transport.engine.waiting import TURN, WaitingStream
+from supervisor.transport.engine.tuning import keep_large_blocks, tune_socket
+from supervisor.transport.engine.waiting import WaitingStream
+from supervisor.transport.engine.writing import WritingSide
 from supervisor.transport.sockets import read_leftover
 
 __all__ = ["EngineProtocol"]
 
-_BATCH: Final = 8
-"""Writes that are joined. With more, host and plugin take turns instead of working at the same time."""
 
-_STREAM_BATCH: Final = TURN
-"""Messages of streams that are joined: as many as one of them may send before others have their turn."""
-
-_BATCH_BYTES: Final = 65_536
-
-_READ_SIZE: Final = 131_072
-"""Bytes asked for in one read. asyncio asks for 256 KiB, which glibc gives back to the kernel and faults in each time."""
-
-_LARGE: Final = 131_072
-"""Bytes from which a message is not joined with what goes before it."""
-_SMALL: Final = 16_384
-"""Bytes that are worth joining with what is before and after them."""
-
-
-class EngineProtocol(asyncio.Protocol):
+class EngineProtocol(WritingSide):
     """A socket's callbacks, and the connection's owner.
 
     Attributes:
         greeted: done when the peer has sent its settings and acknowledged ours; fails when the connection ends first.
         closed: done when the socket is closed.
-        failure: makes the error with which the connection ended; None while it is open.
-        draining: the peer takes no more streams.
-        writable: the socket takes bytes.
         now: when bytes arrived last, by the loop's clock.
-        ready: writable, and the connection neither draining nor at its end.
     """
 
-    connection: ClientConnection | ServerConnection
-
     def __init__(self, settings: WireSettings, *, on_end: Callable[[], None] | None = None) -> None:
-        self.loop = loop = asyncio.get_running_loop()
-        self.settings = settings
+        super().__init__(settings)
         self.on_end = on_end
-        self.greeted: asyncio.Future[None] = loop.create_future()
-        self.closed: asyncio.Future[None] = loop.create_future()
-        self.deadlines = DeadlineWheel(loop)
-        self.transport: asyncio.Transport | None = None
-        self.failure: MakeError | None = None
-        self.draining = False
-        self.now = loop.time()
-        self.writable = True
-        self.ready = True
-        self.writers: dict[WaitingStream, None] = {}  # those that wait for a window or for the socket
-        self._batch: list[bytes] = []
-        self._batch_bytes = 0
-        self._flush_scheduled = False
-        self._held = False
+        self.greeted: asyncio.Future[None] = self.loop.create_future()
+        self.closed: asyncio.Future[None] = self.loop.create_future()
+        self.deadlines = DeadlineWheel(self.loop)
+        self.now = self.loop.time()
         self._settings_heard = False
         self._going_away = False
-        self._send: Callable[[bytes], None] = _drop
+        self._windows_opened = False
 
     # --- the socket's callbacks --------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Speak first, as both sides of HTTP/2 do."""
         self.transport = cast("asyncio.Transport", transport)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
-            # asyncio sets it only where the socket was made with an explicit protocol number.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(transport, "max_size"):
-            transport.max_size = _READ_SIZE
         self._send = self.transport.write
+        tune_socket(transport)
+        keep_large_blocks()
         self.connection.start()
 
     def data_received(self, data: bytes) -> None:
@@ -109,6 +66,9 @@ class EngineProtocol(asyncio.Protocol):
             self._end(partial(copy, error), abrupt=False)
             return
         self._held = not self.writable
+        if self._windows_opened:
+            self._windows_opened = False
+            self.wake_writers()
         if self._held:
             self.check_backlog()
         elif self._batch and not self._flush_scheduled:
@@ -122,129 +82,6 @@ class EngineProtocol(asyncio.Protocol):
         self._end(partial(kind, f"the connection was lost: {exc}" if exc else "the connection was lost"), abrupt=False)
         if not self.closed.done():
             self.closed.set_result(None)
-
-    def pause_writing(self) -> None:
-        """The socket is full."""
-        self.writable = self.ready = False
-        self._held = True
-
-    def resume_writing(self) -> None:
-        """The socket takes bytes again."""
-        self.writable = True
-        self.ready = self.failure is None and not self.draining
-        self._held = False
-        self.flush()
-        self.windows_opened()
-
-    # --- what is written ---------------------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Write bytes: at once when one call is under way, else with what its neighbours write in this turn."""
-        if not (self._flush_scheduled or self._held) and len(self.connection.streams) < 2:  # noqa: PLR2004 - none beside it
-            self._send(data)
-        else:
-            self._join(data, _BATCH)
-
-    def _join(self, data: bytes, most: int) -> None:
-        """Write bytes with the next ones, `most` writes together at most, at the end of this turn at the latest."""
-        self._batch.append(data)
-        self._batch_bytes += len(data)
-        if self._held:
-            return  # until the socket takes bytes again, or all that has arrived was looked at
-        if len(self._batch) >= most or self._batch_bytes >= _BATCH_BYTES:
-            self.flush()
-        elif not self._flush_scheduled:
-            self._flush_scheduled = True
-            self.loop.call_soon(self._flush_later)
-
-    def write_message(self, head: bytes, body: bytes | memoryview) -> None:
-        """Write a message of a stream, with what goes before it; a large one is not copied for that."""
-        if len(body) < _SMALL:
-            self._join(head + body, _STREAM_BATCH)  # the next one is probably on its way
-            return
-        self.flush()
-        if len(body) < _LARGE:
-            self._send(head + body)
-        else:
-            self._send(head)  # a system call of its own costs less than a copy
-            self._send(body)  # type: ignore[arg-type] # a transport takes views
-
-    def flush(self) -> None:
-        """Write what waits."""
-        batch = self._batch
-        if batch:
-            self._batch, self._batch_bytes = [], 0
-            assert self.transport is not None
-            if (
-                not self.transport.is_closing()
-            ):  # a socket that failed is told of a turn later, and asyncio logs until then
-                self._send(batch[0] if len(batch) == 1 else b"".join(batch))
-
-    def _flush_later(self) -> None:
-        self._flush_scheduled = False
-        if self.writable:
-            self.flush()
-
-    def check_backlog(self) -> bool:
-        """Whether small writes may still overtake a socket that is full; ends a connection whose peer only talks.
-
-        A peer that asks and never reads would otherwise have its answers pile up here.
-        """
-        if self.transport is None or self.failure is not None:
-            return False
-        backlog = self._batch_bytes + self.transport.get_write_buffer_size()
-        limit = self.settings.output_backlog
-        if backlog > 2 * limit:
-            self._end(partial(FloodError, f"the peer left {backlog} bytes unread", limit=limit), abrupt=False)
-        return backlog <= limit
-
-    async def send_data(
-        self, stream: WaitingStream, head: bytes, message: bytes, *, compressed: int, end: bool
-    ) -> None:
-        """Write a message in as many frames as the windows and the socket ask for; `head` goes before it.
-
-        Returns early when the peer has no use for it any more.
-
-        Raises:
-            Exception: what the stream failed with.
-        """
-        connection = self.connection
-        if head:
-            self.write(head)
-        prefix = frames.MESSAGE_PREFIX.pack(compressed, len(message))
-        view = memoryview(message)
-        while prefix or view:
-            await self.wait_to_send(stream)
-            if stream.over():
-                return
-            left = len(prefix) + len(view)
-            size = min(left, connection.send_window, stream.send_window, connection.peer_frame_size)
-            connection.send_window -= size
-            stream.send_window -= size
-            flags = frames.END_STREAM if end and size == left else 0
-            frame_head = frames.FRAME_HEAD.pack(size << 8 | frames.DATA, flags, stream.id)
-            taken = max(0, size - len(prefix))
-            self.write_message(frame_head + prefix[:size], view[:taken])
-            prefix, view = prefix[size:], view[taken:]
-
-    async def wait_to_send(self, stream: WaitingStream) -> None:
-        """Wait until a byte may be sent on a stream, or the peer has no use for it.
-
-        Raises:
-            Exception: what the stream failed with.
-        """
-        connection = self.connection
-        while not stream.over():
-            stream.check()
-            if self.writable and connection.send_window > 0 and stream.send_window > 0:
-                return
-            if self.writable:
-                self.flush()
-            self.writers[stream] = None
-            try:
-                await stream.wait()
-            finally:
-                self.writers.pop(stream, None)
 
     # --- the connection's owner --------------------------------------------------------------------------------------
 
@@ -264,9 +101,8 @@ class EngineProtocol(asyncio.Protocol):
         stream.lose(partial(CallResetError, reason, code=name, maybe_executed=not refused), abrupt=False)
 
     def windows_opened(self) -> None:
-        """Let those who wait to send look again, and only them: ten thousand may be waiting for answers."""
-        for stream in tuple(self.writers):
-            stream.wake()
+        """Note that writers are to be woken, once for all that has arrived: a peer may say it thousands of times."""
+        self._windows_opened = True
 
     def settings_heard(self) -> None:
         """Note that the peer sent its settings."""
@@ -280,6 +116,7 @@ class EngineProtocol(asyncio.Protocol):
     def going_away(self, last_stream_id: int, code: int) -> None:
         """Finish what the peer still serves; with an error code it serves nothing."""
         if code != ErrorCode.NO_ERROR:
+            self.drain(last_stream_id)  # it has not looked at those, whatever it has against the others
             self.end(f"the peer ended the connection: {code_name(code)}", abrupt=False)
             return
         self.draining = True
@@ -306,7 +143,7 @@ class EngineProtocol(asyncio.Protocol):
             return
         self.failure = make_error
         self.ready = False
-        self._send = _drop
+        self.stop_writing()
         self.deadlines.close()
         for stream in self.waiting_calls():
             stream.lose(make_error, abrupt=abrupt)
@@ -340,7 +177,3 @@ class EngineProtocol(asyncio.Protocol):
             self._going_away = True
             self.flush()
             self.connection.go_away()
-
-
-def _drop(_: bytes) -> None:
-    """Write nothing: the connection is not open."""

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from grpclib.const import Handler as Method
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
 from supervisor.errors import EncodeError, MessageTooLargeError, ProtocolViolationError, SupervisorError
+from supervisor.transport.codec import Pieces
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.compression import ENCODING_LITERAL, GZIP, pack
-from supervisor.transport.engine.faults import ErrorCode
+from supervisor.transport.engine.faults import ErrorCode, MetadataTooLargeError
 from supervisor.transport.engine.headers import literal
 from supervisor.transport.engine.metadata import encode_literals
 from supervisor.transport.engine.request import RequestHead
 from supervisor.transport.engine.stream import BODY, PREFIX, too_large
 from supervisor.transport.engine.timers import Slice
-from supervisor.transport.engine.waiting import TURN, WaitingStream
+from supervisor.transport.engine.waiting import WaitingStream
+from supervisor.transport.refused_size import refusal_of
 
 if TYPE_CHECKING:
     from grpclib.events import _DispatchServerEvents
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
     from supervisor.transport.engine.roles import ServerConnection
     from supervisor.transport.under_way import CallUnderWay
 
-__all__ = ["ReplySide", "refusal"]
+__all__ = ["ReplySide"]
 
 _SMALL_REPLY: Final = frames.SMALLEST_FRAME_SIZE
 """Bytes of a reply that overtakes a socket that is full: it ends its call, which frees more than it takes."""
+
+_SHORT_TEXT: Final = 200
+"""Characters of a status's message that every caller takes."""
 
 
 class ReplySide(WaitingStream):
@@ -51,6 +55,7 @@ class ReplySide(WaitingStream):
     phase = BODY
     room = 0
     task: asyncio.Task[None] | None = None
+    started = False
     _dispatch: _DispatchServerEvents | None = None
     _metadata: _Metadata | None = None
     _deadline: Deadline | None = None
@@ -62,7 +67,7 @@ class ReplySide(WaitingStream):
     _head_sent = False
     _trailers_sent = False
     _messages_sent = 0
-    _held: bytes | None = None  # a unary reply, until its status goes with it
+    _held: bytes | Pieces | None = None  # a unary reply, until its status goes with it
     _compress = 0
 
     def __init__(
@@ -104,7 +109,9 @@ class ReplySide(WaitingStream):
             from multidict import MultiDict  # noqa: PLC0415 - with multidict 6 ms, and few calls need it
 
             (metadata,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
-        return encode_literals(metadata) if metadata else b""
+        extra = encode_literals(metadata) if metadata else b""
+        self.connection.check_header_list(self.wire.head.fields, extra)
+        return extra
 
     def _head(self, extra: bytes = b"") -> bytes:
         """Return the response's headers, to be sent at once."""
@@ -145,47 +152,35 @@ class ReplySide(WaitingStream):
             return
         await self._send_next(data)
 
-    def _encode(self, message: Any) -> bytes:
+    def _encode(self, message: Any) -> bytes | Pieces:
         service, message_type = self.wire.service, self.request.method.reply_type
         try:
-            data: bytes = service.codec.encode(message, message_type)
+            data: bytes | Pieces = self.wire.encode(message, message_type)
         except MessageTooLargeError as error:
-            raise refusal(error) from error
+            raise refusal_of(error) from error
         except SupervisorError:
             raise
         except Exception as error:
             raise EncodeError(f"a {message_type.__name__} cannot be encoded: {error}") from error
         if len(data) > service.message_size:
-            raise refusal(too_large(len(data), service.message_size))
+            raise refusal_of(too_large(len(data), service.message_size))
         return data
 
-    async def _send_next(self, data: bytes) -> None:
+    async def _send_next(self, data: bytes | Pieces) -> None:
         """Send a message of a streaming response."""
         if self.failure is not None:
             self.check()
-        wire, connection = self.wire, self.connection
+        if self._trailers_sent or self.closed:
+            raise ProtocolViolationError("the call was answered, or cancelled, already")
         head = b""
         if not self._head_sent:
             head = self._head(await self._initial_literals(None))
         compressed = self._compress if data else 0
         if compressed:
-            data = pack(data)
-        size = len(data) + PREFIX
-        if (
-            size <= connection.send_window
-            and size <= self.send_window
-            and size <= connection.peer_frame_size
-            and wire.writable
-        ):
-            connection.send_window -= size
-            self.send_window -= size
-            head += frames.message_head(self.id, len(data), compressed=compressed)
-            wire.write_message(head, data)
-        else:
-            await wire.send_data(self, head, data, compressed=compressed, end=False)
-        self._straight += 1
-        if self._straight >= TURN:
-            self._straight = 0
+            data = pack(bytes(data))
+        if not self.send_now(head, data, compressed=compressed):
+            await self.wire.send_data(self, head, data, compressed=compressed, end=False)
+        if self.turn_is_over():
             await asyncio.sleep(0)
 
     async def send_trailing_metadata(
@@ -213,11 +208,26 @@ class ReplySide(WaitingStream):
             extra = self._status_literals(status, status_message, status_details)
         if metadata:
             extra += encode_literals(metadata)
+        extra = self._fitting(extra, status, status_message)
         held, self._held = self._held, None
         if held is not None and status is Status.OK:
             await self._send_reply(held, extra)
         else:
             self.send_trailers(extra, ok=status is Status.OK)
+
+    def _fitting(self, extra: bytes, status: Status, message: str | None) -> bytes:
+        """Return `extra`; of a status that is more than the caller takes what matters most.
+
+        Raises:
+            MetadataTooLargeError: the status is OK, and what goes with it matters.
+        """
+        try:
+            self.connection.check_header_list(self.wire.head.fields, extra)
+        except MetadataTooLargeError:
+            if status is Status.OK:
+                raise
+            return self._status_literals(status, message and message[:_SHORT_TEXT], None)
+        return extra
 
     def _status_literals(self, status: Status, message: str | None, details: Any) -> bytes:
         extra = literal(b"grpc-status", b"%d" % status.value)
@@ -232,7 +242,7 @@ class ReplySide(WaitingStream):
             extra += literal(b"grpc-status-details-bin", encode_bin_value(packed))
         return extra
 
-    async def _send_reply(self, data: bytes, extra: bytes) -> None:
+    async def _send_reply(self, data: bytes | Pieces, extra: bytes) -> None:
         """Send a unary reply with all that goes around it, in one write where possible."""
         wire, connection = self.wire, self.connection
         if not extra and self._dispatch is None and self._send_whole(data):
@@ -240,45 +250,47 @@ class ReplySide(WaitingStream):
         head = b"" if self._head_sent else self._head(await self._initial_literals(None))
         compressed = self._compress if data else 0
         if compressed:
-            data = pack(data)
+            data = pack(bytes(data))
         size = len(data) + PREFIX
         if (
-            size <= connection.send_window
+            size <= _SMALL_REPLY
+            and size <= connection.send_window
             and size <= self.send_window
-            and size <= connection.peer_frame_size
-            and (wire.writable or (size <= _SMALL_REPLY and wire.check_backlog()))
+            and (wire.writable or wire.check_backlog())
         ):
             connection.send_window -= size
             self.send_window -= size
             head += frames.message_head(self.id, len(data), compressed=compressed)
-            if size <= _SMALL_REPLY:
-                wire.write(head + data + self._trailers(extra, ok=True))
-                return
-            wire.write_message(head, data)
-        else:
+            wire.write(head + bytes(data) + self._trailers(extra, ok=True))
+            return
+        if not self.send_now(head, data, compressed=compressed):
             await wire.send_data(self, head, data, compressed=compressed, end=False)
         if not self.closed:
             wire.write(self._trailers(extra, ok=True))
 
-    def _send_whole(self, data: bytes) -> bool:
+    def _send_whole(self, data: bytes | Pieces) -> bool:
         """Send a unary reply with its status in one write, if it is as nearly every reply is; return whether it was."""
         wire, connection = self.wire, self.connection
         size = len(data) + PREFIX
         if (
-            size > _SMALL_REPLY
-            or size > connection.send_window
+            size > connection.send_window
             or size > self.send_window
             or self._head_sent
             or self.closed
             or self._compress
-            or not (wire.writable or wire.check_backlog())
+            or not (wire.writable or (size <= _SMALL_REPLY and wire.check_backlog()))
+            or size > connection.peer_frame_size
         ):
             return False
         encoder = connection.encoder
         connection.send_window -= size
         self._head_sent = self._trailers_sent = self.sent_end = True
-        block = encoder.encode(wire.head)
-        wire.write(frames.reply_frames(self.id, block, data, encoder.encode(wire.ok)))
+        block, ok = encoder.encode(wire.head), encoder.encode(wire.ok)
+        head, end = frames.reply_head(self.id, block, size - PREFIX), frames.reply_end(self.id, ok)
+        if size <= _SMALL_REPLY:
+            wire.write(head + data + end)  # type: ignore[operator] # pieces are larger
+        else:
+            wire.write_message(head, data, end)
         return True
 
     def send_trailers(self, extra: bytes, *, ok: bool) -> None:
@@ -309,10 +321,3 @@ class ReplySide(WaitingStream):
             self.send_trailers(self._status_literals(status, message, None), ok=False)
         self.connection.reset(self, ErrorCode.NO_ERROR)
         self.wire.release(self)
-
-
-def refusal(error: BaseException) -> GRPCError:
-    """Return the status for a message over the limit, and remember why."""
-    refusal = GRPCError(Status.RESOURCE_EXHAUSTED, str(error.args[0]))
-    refusal.__cause__ = error
-    return refusal

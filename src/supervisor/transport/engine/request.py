@@ -17,6 +17,9 @@ __all__ = ["Refusal", "RequestHead", "read_request"]
 _TOLD: Final = {b"grpc-encoding", b"grpc-accept-encoding", b"user-agent", b"content-type", b"te"}
 """What decides how a request is served, beside its pseudo-headers."""
 
+_SHOWN: Final = 200
+"""Characters that a refusal repeats of what it refuses: the caller may take no more."""
+
 Refusal = tuple[Status, str, int]
 """Status, message and HTTP status for a request that cannot be served."""
 
@@ -55,11 +58,16 @@ class RequestHead:
         self._read_extra(block)
 
     def with_extra(self, extra: Fields) -> RequestHead | None:
-        """Return a head that says the same, and the deadline of one call; None when `extra` says more of how to serve it."""
-        head = object.__new__(RequestHead)
-        head.__dict__.update(self.__dict__)
+        """Return a head that says the same, and the deadline of one call; None when `extra` says more of how to serve it.
+
+        It is this one when all there is in `extra` is metadata.
+        """
+        head = self
         for name, value in extra:
             if name == b"grpc-timeout" or name[-4:] == b"-bin":
+                if head is self:
+                    head = object.__new__(RequestHead)
+                    head.__dict__.update(self.__dict__)
                 head._read_extra(((name, value),))
             elif name[:1] == b":" or name in _TOLD:
                 return None
@@ -83,13 +91,15 @@ class RequestHead:
         if fields.get(b":method") != b"POST":
             return Status.INTERNAL, "a gRPC request is a POST", 405
         if kind != b"application/grpc" or (received or b"proto") != subtype:
-            return Status.INTERNAL, f"content-type {content_type.decode('latin-1')!r} is not served here", 415
+            text = content_type.decode("latin-1")[:_SHOWN]
+            return Status.INTERNAL, f"content-type {text!r} is not served here", 415
         if fields.get(b"te") != b"trailers":
             return Status.INTERNAL, "the request lacks 'te: trailers'", 400
         if self.encoding not in {b"identity", GZIP}:
-            return Status.UNIMPLEMENTED, f"grpc-encoding {self.encoding.decode('latin-1')!r} is not served here", 200
+            text = self.encoding.decode("latin-1")[:_SHOWN]
+            return Status.UNIMPLEMENTED, f"grpc-encoding {text!r} is not served here", 200
         if self.method is None:
-            return Status.UNIMPLEMENTED, f"unknown method {self.path}", 200
+            return Status.UNIMPLEMENTED, f"unknown method {self.path[:_SHOWN]}", 200
         return None
 
 

@@ -36,6 +36,7 @@ class ClientConnection(Connection):
         """
         stream_id = self.next_id
         if stream_id > LARGEST_WINDOW:
+            self._owner.going_away(LARGEST_WINDOW, 0)  # as if the peer had said that it takes no more
             raise ConnectionLostError(
                 "the connection has used up its stream ids", maybe_executed=False, hint="open a new one"
             )
@@ -69,7 +70,7 @@ class ClientConnection(Connection):
     def _take_headers(self, stream_id: int, stream: Any, headers: HeaderBlock, end: int) -> Stream | None:
         if stream is None:
             self._check_known(stream_id, "HEADERS")
-            self._budget.spend("HEADERS on a stream that is over")
+            self._late_budget.spend("HEADERS on a stream that is over")
             return None
         if stream.phase == HEAD:
             if headers.view is None and not end and headers.is_interim:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from supervisor.errors import DecodeError, MessageTooLargeError, ProtocolViolationError, SupervisorError
+from supervisor.transport.codec import Pieces
 from supervisor.transport.engine.compression import UnknownEncodingError, unpack
 from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.metadata import decode_metadata
 from supervisor.transport.engine.peer import Peer
-from supervisor.transport.engine.replying import ReplySide, refusal
+from supervisor.transport.engine.replying import ReplySide
 from supervisor.transport.engine.stream import ENDED, PREFIX, MakeError
-from supervisor.transport.engine.waiting import TURN
 from supervisor.transport.incoming import IncomingCall, set_current_call
-from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY
+from supervisor.transport.refused_size import LIMIT_KEY, SIZE_KEY, refusal_of
 from supervisor.transport.under_way import STOPPING
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ __all__ = ["ServedCall"]
 
 class ServedCall(ReplySide):
     """One call that this side serves."""
+
+    _cut = False  # its handler was cancelled: once, so that it may clean up
 
     @property
     def metadata(self) -> _Metadata | None:
@@ -74,10 +77,12 @@ class ServedCall(ReplySide):
         Raises:
             GRPCError: the message is too large, compressed as was not offered, or not one; the call ends with that.
         """
+        if self.method.cardinality.client_streaming and self.turn_is_over():
+            await asyncio.sleep(0)  # before a message is taken: a receive that is cancelled loses none
         messages = self.messages
         while not messages:
             if self.fault is not None:
-                raise refusal(self.fault())
+                raise refusal_of(self.fault())
             if self.phase == ENDED:
                 if self.in_message:
                     raise GRPCError(Status.INTERNAL, "the request ended within a message")
@@ -89,10 +94,6 @@ class ServedCall(ReplySide):
         del messages[0]
         if self.method.cardinality.client_streaming:
             self.release(len(data) + PREFIX)
-            self._straight += 1
-            if self._straight >= TURN:
-                self._straight = 0
-                await asyncio.sleep(0)
         message = self._decode(data)
         if self._dispatch is not None:
             (message,) = await self._dispatch.recv_message(message)
@@ -105,7 +106,7 @@ class ServedCall(ReplySide):
                 data = unpack(data, self.request.encoding, service.message_size)
             return service.codec.decode(data, message_type)
         except MessageTooLargeError as error:
-            raise refusal(error) from error
+            raise refusal_of(error) from error
         except UnknownEncodingError as error:
             raise GRPCError(Status.UNIMPLEMENTED, str(error)) from error
         except (DecodeError, ProtocolViolationError) as error:
@@ -127,6 +128,8 @@ class ServedCall(ReplySide):
     def wake(self) -> None:
         """Start the handler when a unary request is whole; else let those who wait look."""
         if self.task is None:
+            if self.started:
+                return
             if self.phase == ENDED or self.fault is not None or self.method.cardinality.client_streaming:
                 self.wire.start(self)
         elif self._waiters:
@@ -200,18 +203,23 @@ class ServedCall(ReplySide):
         """Run what handles the call and answer with the status that follows from how it ends."""
         error: BaseException | None = None
         try:
-            await handler
-        except GRPCError as status:
-            error = status
+            try:
+                await handler
+            except GRPCError as status:
+                error = status
+            except Exception as other:  # noqa: BLE001 - whatever a handler raises becomes a status
+                error = other
+            if not self._expired and self.failure is None:  # else nobody waits for it
+                await self._answer(error)
         except asyncio.CancelledError:
             if not self._expired:
                 raise
-        except Exception as other:  # noqa: BLE001 - whatever a handler raises becomes a status
-            error = other
+        except Exception as problem:  # noqa: BLE001 - a listener's, or a status that cannot be sent
+            self._give_up(problem)
+        finally:
+            error = None  # its traceback holds this frame
         if self._expired:
             self.refuse(Status.DEADLINE_EXCEEDED, "the deadline passed")
-        elif self.failure is None:  # else the client is gone, and what the handler made of that concerns nobody
-            await self._answer(error)
 
     async def _answer(self, error: BaseException | None) -> None:
         if self._trailers_sent or self._cancelled:
@@ -224,7 +232,8 @@ class ServedCall(ReplySide):
             await self._reply(held)
             return
         if error is not None and not isinstance(error, GRPCError):
-            service.on_error(self.request.path, error)
+            with suppress(Exception):
+                service.on_error(self.request.path, error)
             error = GRPCError(Status.UNKNOWN, "Internal Server Error")
         metadata = None
         if error is not None and isinstance(cause := error.__cause__, MessageTooLargeError):
@@ -239,16 +248,17 @@ class ServedCall(ReplySide):
         except SupervisorError as problem:
             self._give_up(problem)
 
-    async def _reply(self, data: bytes) -> None:
+    async def _reply(self, data: bytes | Pieces) -> None:
         try:
             await self._send_reply(data, b"")
         except SupervisorError as problem:
             self._give_up(problem)
 
-    def _give_up(self, problem: SupervisorError) -> None:
+    def _give_up(self, problem: Exception) -> None:
         """Answer a call whose answer could not be sent, unless that is because nobody waits for it."""
         if self.failure is None:
-            self.wire.service.on_error(self.request.path, problem)
+            with suppress(Exception):
+                self.wire.service.on_error(self.request.path, problem)
             self.refuse(Status.UNKNOWN, "Internal Server Error")
 
     def cut(self) -> None:
@@ -264,7 +274,9 @@ class ServedCall(ReplySide):
         if not self._begun:  # a task that is cancelled before its first step never enters `run`
             self._begun = True
             self.task.add_done_callback(lambda _: self._finish())
-        self.task.cancel()
+        if not self._cut:
+            self._cut = True
+            self.task.cancel()
 
     def _finish(self) -> None:
         """Give back what the call holds when its handler has ended; the client is told to stop if it still sends."""
@@ -280,7 +292,10 @@ class ServedCall(ReplySide):
 
 async def _raising(error: BaseException) -> None:
     """Raise what a handler has raised, where it becomes a status."""
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # its traceback holds this frame
 
 
 async def _nothing() -> None:

@@ -23,8 +23,10 @@ class WireSettings(NamedTuple):
         header_list: bytes of one header block, encoded and decoded. Over it: `HeaderListTooLargeError`.
         header_table: bytes of the dynamic table that the peer may use to compress headers.
         frame_size: bytes of one frame's payload, either direction. Over it: `FrameSizeError`.
-        stream_window: bytes that the peer may have under way, unread, on one stream. Over it: `WindowError`. What is
-            under way is what any other call waits behind, so it begins small.
+        stream_window: bytes that the peer may send on a new stream. Over it: `WindowError`. A message that fits into it
+            arrives without waiting for leave.
+        settled_window: bytes that it may have under way, unread, on a stream of small messages. What is under way is what
+            any other call waits behind.
         largest_window: what that may become on a stream whose messages are large, while they are read.
         control_burst: frames that carry nothing (see `flood`) that may arrive at once. Over it: `FloodError`.
         control_rate: how many of them per second are earned back.
@@ -38,9 +40,10 @@ class WireSettings(NamedTuple):
     calls_ending: int = 100
     header_list: int = 64 * _KIB
     header_table: int = 4096
-    frame_size: int = 256 * _KIB
-    stream_window: int = 64 * _KIB
-    largest_window: int = 2 * _MIB
+    frame_size: int = _MIB
+    stream_window: int = 256 * _KIB
+    settled_window: int = 64 * _KIB
+    largest_window: int = 4 * _MIB
     control_burst: int = 10_000
     control_rate: float = 5_000.0
     output_backlog: int = 4 * _MIB

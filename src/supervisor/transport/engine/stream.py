@@ -27,8 +27,13 @@ PREFIX: Final = 5
 """Bytes before each message: compressed or not, then the length."""
 
 
-_MESSAGES: Final = 4
-"""Large messages that may be under way on a stream, as far as the widest window allows."""
+_MESSAGES: Final = 32
+"""Messages that may be under way on a stream, as far as the windows allow."""
+
+
+_SMALL_PART: Final = 1024
+_MOST_CRUMBS: Final = 256
+"""Small parts of a message, one after the other, that are kept as they came."""
 
 
 class Compressed(bytes):
@@ -69,13 +74,13 @@ class Stream:
     sent_end = False
     reading = False
     _highest_window = 0  # what `send_window` has been, beyond the initial one
+    _window = 0  # bytes that may be under way and unread; 0 until the first are read
     _unreported = 0  # bytes that were released, of which the peer has not been told
     _early = 0  # bytes that were released before their message was read
     _parts: list[bytes | memoryview] | None = None  # of a message that has not arrived in whole
     _parts_size = 0
+    _crumbs = 0  # small parts at the end of them
     _wanted = PREFIX  # bytes of it that have to be there before more can be said
-
-    _widened = 0  # bytes that may be under way, where they are more than usual
 
     def __init__(self, connection: Connection, *, many: bool) -> None:
         self.connection = connection
@@ -109,12 +114,22 @@ class Stream:
                     self._wanted = PREFIX + size  # known without a copy
         self._parts.append(data)
         self._parts_size += len(data)
+        if len(data) < _SMALL_PART:
+            self._join_crumbs()
         if self._parts_size == self._wanted > PREFIX:
             self._complete(self._parts)
         elif self._parts_size >= self._wanted:
             self._assemble(b"".join(self._parts))
         if self.reading:
             self.read_on()
+
+    def _join_crumbs(self) -> None:
+        """Join small parts: a message that comes byte by byte would take forty times its size."""
+        assert self._parts is not None
+        self._crumbs += 1
+        if self._crumbs >= _MOST_CRUMBS:
+            at = max(0, len(self._parts) - _MOST_CRUMBS)
+            self._parts[at:], self._crumbs = [b"".join(self._parts[at:])], 0
 
     def _complete(self, parts: list[bytes | memoryview]) -> None:
         """Join the parts of one message whose size is known; a large one is copied once."""
@@ -153,7 +168,11 @@ class Stream:
         """Let the rest come of a message that is being waited for: it may be longer than the window."""
         self.reading = True
         if self._parts is not None and not self.messages:
-            self._widen(self._wanted)
+            if not self._window:
+                self._settle()
+            if self._wanted > self._window:
+                self._widen(self._wanted)
+                self._report(0)
             begun = self._parts_size - self._early
             if begun >= self._window >> 2:
                 self._report(begun)
@@ -161,7 +180,9 @@ class Stream:
 
     def release(self, size: int) -> None:
         """Give the peer back the `size` bytes of a message that was read (section 6.9)."""
-        if size > self._window >> 2:
+        if not self._window:
+            self._settle()
+        if _MESSAGES * size > self._window:
             self._widen(size)
         if self._early:
             already = min(self._early, size)
@@ -175,20 +196,18 @@ class Stream:
             self.connection.open_window(self, self._unreported)
             self._unreported = 0
 
-    @property
-    def _window(self) -> int:
-        """Bytes that may be under way."""
-        return self._widened or self.connection.stream_room
+    def _settle(self) -> None:
+        """Take back of the first window, by not giving back what is read first, what goes beyond the settled one."""
+        settings = self.connection.settings
+        self._window = min(settings.settled_window, settings.stream_window)
+        self._unreported = self._window - settings.stream_window
 
     def _widen(self, size: int) -> None:
-        """Let several messages of a size be under way, where the window holds not even one, or only just."""
-        settings = self.connection.settings
-        widest = min(_MESSAGES * size, max(settings.largest_window, settings.stream_window))
-        window = self._window
-        if size > window >> 1 and widest > window:
-            self._widened = widest
-            if self.phase != ENDED:
-                self.connection.open_window(self, widest - window)
+        """Let several messages of a size be under way."""
+        wider = min(_MESSAGES * size, self.connection.settings.largest_window)
+        if wider > self._window:
+            self._unreported += wider - self._window
+            self._window = wider
 
     def open_send_window(self, size: int) -> bool:
         """Let `size` more bytes be sent; return whether the window is now wider than it ever was."""

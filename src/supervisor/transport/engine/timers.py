@@ -30,11 +30,12 @@ Slice = dict[Any, None]
 class DeadlineWheel:
     """Deadlines, in slices of time."""
 
-    __slots__ = ("_entries", "_loop", "_next", "_number", "_slices", "_timer")
+    __slots__ = ("_entries", "_loop", "_next", "_number", "_slices", "_sweep_at", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._slices: dict[int, Slice] = {}
+        self._sweep_at = 64
         self._next = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._number = -1  # the slice that was last added to, which the next one is mostly for
@@ -52,6 +53,9 @@ class DeadlineWheel:
     def _open(self, number: int) -> Slice:
         entries = self._slices.get(number)
         if entries is None:
+            if len(self._slices) >= self._sweep_at:
+                self._slices = {number: entries for number, entries in self._slices.items() if entries}
+                self._sweep_at = 2 * len(self._slices) + 64
             entries = self._slices[number] = {}
             if number < self._next:
                 self._arm(number)

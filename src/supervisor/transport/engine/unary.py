@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from grpclib.const import Cardinality
 
-from supervisor.errors import DeadlineExceededError, TransportError
+from supervisor.errors import CallResetError, DeadlineExceededError, TransportError
 from supervisor.transport.engine import frames
 from supervisor.transport.engine.call import Call, passed_before
+from supervisor.transport.engine.faults import ErrorCode
 from supervisor.transport.engine.headers import USUAL_END, USUAL_HEAD, HeaderBlock
 from supervisor.transport.engine.metadata import encode_literals, encode_timeout
 from supervisor.transport.engine.stream import ENDED, HEAD, PREFIX
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["UnaryCall"]
 
-_MOST: Final = frames.SMALLEST_FRAME_SIZE - PREFIX
-"""Bytes of a message that every peer takes in one frame, and that are worth copying for one write."""
+_MOST: Final = frames.SMALLEST_FRAME_SIZE
+"""Bytes of a message that are written with those of other calls."""
 
-_MOST_EXTRA: Final = 8192
-"""Bytes of metadata that every peer takes in one frame with the rest of the headers."""
+_MOST_REFUSALS: Final = 20
+"""How often a call is made again that the peer refuses."""
 
 
 class UnaryCall(Call[Any, Any]):
@@ -39,6 +40,7 @@ class UnaryCall(Call[Any, Any]):
     _dispatch: _DispatchChannelEvents | None = None
     _waiter: asyncio.Future[None] | None = None  # of a call in one step
     _reply: bytes | None = None  # of a response with which all is well
+    _refusals = 0  # of the same call, before this
 
     def __init__(
         self,
@@ -66,11 +68,11 @@ class UnaryCall(Call[Any, Any]):
         size = len(data) + PREFIX
         extra = encode_literals(self._metadata) if self._metadata else b""
         if (
-            size > _MOST
+            size > connection.peer_frame_size
             or not wire.ready
             or size > connection.send_window
             or size > connection.initial_send_window
-            or len(extra) > _MOST_EXTRA
+            or len(extra) > connection.extra_uncounted
             or wire.queue
             or len(connection.streams) >= wire.most_open
             or channel.__dispatch__._listeners  # noqa: SLF001 - grpclib's
@@ -84,26 +86,30 @@ class UnaryCall(Call[Any, Any]):
         calls = channel.calls
         calls.add(self)
         try:
-            block = connection.encoder.encode(channel.head_of(self._method))
-            stream_id = connection.open(self)
-            self._requested = self.sent_end = self.reading = True
-            connection.send_window -= size
-            wire.write(frames.request_frames(stream_id, block + extra if extra else block, data))
-            waiter = self._waiter = wire.loop.create_future()
-            await waiter
-            if self._reply is None:
-                return await self._read_response()
-            return channel.decode(self._reply, self._recv_type)
-        finally:
-            if self._reply is None:
-                self._leave()
-            else:
-                if timeout is not None:
-                    self._slice.pop(self, None)
-                calls.discard(self)
-                if not calls or wire.draining or wire.queue:
-                    channel.leave(self)
-                    wire.release(self)
+            try:
+                block = connection.encoder.encode(channel.head_of(self._method))
+                stream_id = connection.open(self)
+                self._requested = self.sent_end = self.reading = True
+                connection.send_window -= size
+                head = frames.request_head(stream_id, block + extra if extra else block, size - PREFIX)
+                wire.write(head + data) if size <= _MOST else wire.write_message(head, data)  # type: ignore[operator] # pieces are larger
+                waiter = self._waiter = wire.loop.create_future()
+                await waiter
+                if self._reply is None:
+                    return await self._read_response()
+                return channel.decode(self._reply, self._recv_type)
+            finally:
+                if self._reply is None:
+                    self._leave()
+                else:
+                    if timeout is not None:
+                        self._slice.pop(self, None)
+                    calls.discard(self)
+                    if not calls or wire.draining or wire.queue:
+                        channel.leave(self)
+                        wire.release(self)
+        except CallResetError as error:
+            return await self._repeat(request, error)
 
     def wake(self) -> None:
         """Let the caller look, when there is no more to come or nothing good."""
@@ -142,6 +148,21 @@ class UnaryCall(Call[Any, Any]):
 
     async def _exchange_at_length(self, request: Any) -> Any:
         self._send_type, self._dispatch = type(request), self._channel.listened_dispatch
-        async with self:
-            await self.send_message(request, end=True)
-            return await self.recv_message()
+        try:
+            async with self:
+                await self.send_message(request, end=True)
+                return await self.recv_message()
+        except CallResetError as error:
+            return await self._repeat(request, error)
+
+    async def _repeat(self, request: Any, error: CallResetError) -> Any:
+        """Make a call again that the peer refused, which means that it did not look at it (RFC 9113, section 8.7).
+
+        It is no failure of the peer's: grpcio's server counts a call for a moment longer than its answer takes to arrive.
+        """
+        if error.code != ErrorCode.REFUSED_STREAM.name or self._refusals == _MOST_REFUSALS:
+            raise error
+        again = UnaryCall(self._channel, self._method, self._recv_type, self._metadata)
+        again._refusals = self._refusals + 1
+        at = self._expires_at
+        return await again.exchange(request, None if at is None else at - self.wire.loop.time())

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from supervisor.transport.engine.stream import MakeError, Stream
+from supervisor.transport.codec import Pieces
+from supervisor.transport.engine import frames
+from supervisor.transport.engine.stream import PREFIX, MakeError, Stream
 
 if TYPE_CHECKING:
     from supervisor.transport.engine.protocol import EngineProtocol
@@ -31,6 +33,11 @@ class WaitingStream(Stream):
         Stream.__init__(self, wire.connection, many=many)
         self.wire = wire
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a task waits for news of it."""
+        return bool(self._waiters)
+
     def wake(self) -> None:
         """Let every waiter look again."""
         waiters = self._waiters
@@ -45,14 +52,40 @@ class WaitingStream(Stream):
         self._straight = 0
         waiter: asyncio.Future[None] = self.wire.loop.create_future()
         self._waiters += (waiter,)
-        await waiter
+        try:
+            await waiter
+        except BaseException:
+            self._waiters = tuple(other for other in self._waiters if other is not waiter)
+            raise
 
-    async def take_turns(self) -> None:
-        """Give up the loop from time to time: a stream that never has to wait would keep it to itself."""
+    def send_now(self, head: bytes, data: bytes | Pieces, *, compressed: int = 0, end: bool = False) -> bool:
+        """Write a message, behind `head`, if the peer takes it in one frame and the socket takes it now; return whether."""
+        wire, connection = self.wire, self.connection
+        length = len(data)
+        size = length + PREFIX
+        if (
+            size > connection.send_window
+            or size > self.send_window
+            or size > connection.peer_frame_size
+            or not wire.writable
+        ):
+            return False
+        connection.send_window -= size
+        self.send_window -= size
+        head += frames.message_head(self.id, length, compressed=compressed, end=end)
+        wire.write_message(head, data)
+        return True
+
+    def turn_is_over(self) -> bool:
+        """Count a message that did not have to be waited for; whether it is time to give up the loop to others.
+
+        A stream that never has to wait would keep the loop to itself.
+        """
         self._straight += 1
-        if self._straight >= TURN:
-            self._straight = 0
-            await asyncio.sleep(0)
+        if self._straight < TURN:
+            return False
+        self._straight = 0
+        return True
 
     def check(self) -> None:
         """Raise the failure, if there is one."""

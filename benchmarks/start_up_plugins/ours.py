@@ -1,0 +1,16 @@
+"""A plugin made with this library, its imports in the usual order."""
+
+from kv_proto import GetRequest, GetResponse, KvBase
+
+from supervisor.sdk import serve
+
+
+class Kv(KvBase):
+    """One value, in memory."""
+
+    async def get(self, message: GetRequest) -> GetResponse:  # noqa: ARG002  # every key has this value
+        """Return the value."""
+        return GetResponse(value=b"v" * 100)
+
+
+serve(Kv())
