@@ -3,9 +3,9 @@
 python -m benchmarks.start_up [--json] [--plot FILE] [--rounds N] [--only SYSTEM,...]
 
 Every plugin is the least that its library allows (`start_up_plugins/`), is started the same way, prints the same handshake
-line and is called once through the same channel; its modules are compiled. `ours` has its imports in the usual order,
-`ours_sdk_first` has the SDK's before its stubs', `ours_supervised` is `ours`, started by a `Supervisor` that is made for it. An
-empty program shows what the interpreter takes.
+line and is called once through the same channel; its modules are compiled. `ours` imports the SDK before its
+stubs, as a project does where one is installed and the other lies beside the program; `ours_stubs_first` does not.
+`ours_supervised` is `ours`, started by a `Supervisor` that is made for it. An empty program shows what the interpreter takes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COMPARISON = Comparison(
         "ms: from the spawn to the answer; line: to the handshake; CPU ms: of the plugin until the answer; MB: of memory that\n"
         "is resident by then"
     ),
-    systems=("ours", "ours_sdk_first", "ours_supervised", "stock_grpclib", "grpc_aio", "interpreter"),
+    systems=("ours", "ours_stubs_first", "ours_supervised", "stock_grpclib", "grpc_aio", "interpreter"),
     references=("grpc_aio", "stock_grpclib"),
     columns=(
         Column("ms", "first_call", "ms", lambda figures: f"{figures['ms']:.1f}"),

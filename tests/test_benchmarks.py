@@ -238,7 +238,7 @@ RUNS: dict[str, tuple[list[str], set[str], dict[str, set[str]], set[str]]] = {
     ),
     "start_up": (
         [],
-        {"ours", "ours_sdk_first", "stock_grpclib", "grpc_aio"},
+        {"ours", "ours_stubs_first", "stock_grpclib", "grpc_aio"},
         {"first_call": {"ms", "line_ms", "plugin_cpu_ms", "plugin_mb"}},
         {"grpc_aio", "stock_grpclib"},
     ),

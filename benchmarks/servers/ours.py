@@ -2,8 +2,10 @@
 
 import sys
 
+from supervisor.sdk import serve  # before generated code, as in a project where it is installed
+
+# isort: split
 from benchmarks.contract import Kv, Load
-from supervisor.sdk import serve
 
 if __name__ == "__main__":
     serve(Kv(), Load(), event_loop="uvloop" if sys.argv[1:] == ["uvloop"] else "asyncio")

@@ -1,8 +1,9 @@
-"""A plugin made with this library, its imports in the usual order."""
-
-from kv_proto import GetRequest, GetResponse, KvBase
+"""A plugin made with this library. What is installed is imported before what is the program's own, as sorted imports are."""
 
 from supervisor.sdk import serve
+
+# isort: split
+from kv_proto import GetRequest, GetResponse, KvBase
 
 
 class Kv(KvBase):

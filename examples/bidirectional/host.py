@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from counter_proto import AdderBase, AuditBase, Change, CounterStub, Noted, Pair, PutRequest, Value
-
 from supervisor import Supervisor, current_caller
+
+from counter_proto import AdderBase, AuditBase, Change, CounterStub, Noted, Pair, PutRequest, Value
 
 
 class Adder(AdderBase):

@@ -1,8 +1,8 @@
 """The plugin: a counter that cannot add. Its caller brings an adder to each call, and the host keeps the books."""
 
-from counter_proto import AdderStub, AuditStub, Change, CounterBase, Pair, PutRequest, Value
-
 from supervisor.sdk import current, serve
+
+from counter_proto import AdderStub, AuditStub, Change, CounterBase, Pair, PutRequest, Value
 
 
 class Counter(CounterBase):

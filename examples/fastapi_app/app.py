@@ -16,9 +16,9 @@ from grpclib import GRPCError, Status
 KV_EXAMPLE = Path(__file__).parent.parent / "kv"
 sys.path.insert(0, str(KV_EXAMPLE))
 
-from kv_proto import GetRequest, KvStub, PutRequest  # noqa: E402  # from the example next door
-
 from supervisor import Interface, PluginNotFoundError, PluginUnavailableError, State, Supervisor  # noqa: E402
+
+from kv_proto import GetRequest, KvStub, PutRequest  # noqa: E402  # from the example next door
 
 KV = Interface("kv", KvStub, version=1)
 supervisor = Supervisor.from_config(KV_EXAMPLE / "plugins.toml")

@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from kv_proto import GetRequest, KvStub, PutRequest
-
 from supervisor import Supervisor
+
+from kv_proto import GetRequest, KvStub, PutRequest
 
 
 async def main() -> None:

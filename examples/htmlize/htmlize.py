@@ -9,9 +9,9 @@ import sys
 from html import escape
 from pathlib import Path
 
-from htmlize_proto import ExtensionStub, Html, Program, RoleText
-
 from supervisor import Supervisor
+
+from htmlize_proto import ExtensionStub, Html, Program, RoleText
 
 ROLE = re.compile(r":(\w+):`([^`]*)`")
 

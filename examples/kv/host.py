@@ -5,9 +5,9 @@ import os
 import signal
 from pathlib import Path
 
-from kv_proto import GetRequest, KvStub, PutRequest
-
 from supervisor import Interface, Supervisor
+
+from kv_proto import GetRequest, KvStub, PutRequest
 
 KV = Interface("kv", KvStub, version=1)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import structlog
 from grpclib import GRPCError, Status
-from kv_proto import Empty, GetRequest, GetResponse, KvBase, PutRequest
-
 from supervisor.sdk import serve
+
+from kv_proto import Empty, GetRequest, GetResponse, KvBase, PutRequest
 
 log = structlog.get_logger("kv.store")
 

@@ -2,9 +2,9 @@
 
 from html import escape
 
-from htmlize_proto import ExtensionBase, Html, Interests, Program, RoleText
-
 from supervisor.sdk import serve
+
+from htmlize_proto import ExtensionBase, Html, Interests, Program, RoleText
 
 TAGS = {"kbd": "kbd", "file": "code"}
 

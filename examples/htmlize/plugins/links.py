@@ -2,9 +2,9 @@
 
 import re
 
-from htmlize_proto import ExtensionBase, Html, Interests, Program
-
 from supervisor.sdk import serve
+
+from htmlize_proto import ExtensionBase, Html, Interests, Program
 
 ADDRESS = re.compile(r"https?://[^\s<>()]+[^\s<>().,;:!?]")
 

@@ -1,7 +1,8 @@
-"""A plugin made with this library, which it imports before its stubs: betterproto then comes without what it has no use for."""
+"""A plugin made with this library, which imports its stubs before it: betterproto comes with all that it has no use for."""
 
-from supervisor.sdk import serve  # isort: skip
 from kv_proto import GetRequest, GetResponse, KvBase
+
+from supervisor.sdk import serve
 
 
 class Kv(KvBase):
