@@ -15,7 +15,7 @@ from typing import Any
 
 import betterproto
 import pytest
-from grpclib.const import Cardinality, Status
+from grpclib.const import Cardinality, Handler, Status
 from grpclib.events import SendTrailingMetadata, listen
 from grpclib.exceptions import GRPCError
 from h2.errors import ErrorCodes
@@ -305,6 +305,38 @@ def test_small_frames_cost_what_they_weigh() -> None:
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 4 * size, f"{held / size:.0f} bytes for each byte"
+
+
+# --- what others see of the order ----------------------------------------------------------------------------------
+
+
+async def test_calls_begin_in_the_order_in_which_they_came(connect: Make) -> None:
+    """A stream and the unary call behind it, in one read: a host follows a plugin's prints, and then has it print."""
+    begun = []
+
+    class Recorded(Store):
+        async def get(self, get_request: GetRequest) -> GetResponse:
+            begun.append(get_request.key)
+            return GetResponse()
+
+    class Followed:
+        def __mapping__(self) -> dict[str, Handler]:
+            return {PREFIX + "Follow": Handler(self._follow, Cardinality.UNARY_STREAM, Blob, Blob)}
+
+        async def _follow(self, stream: Any) -> None:
+            await stream.recv_message()
+            begun.append("stream")
+
+    await connect(Recorded(), Followed(), address=MemoryAddress("order"))
+    peer = await hand("order")
+    flush, peer.flush = peer.flush, lambda: None  # type: ignore[method-assign] # all in one write
+    peer.request(PREFIX + "Follow", message(b""))
+    (route,) = [route for route in Store().__mapping__() if route.endswith("/Get")]
+    call = peer.request(route, message(bytes(GetRequest(key="unary"))))
+    peer.flush = flush  # type: ignore[method-assign]
+    flush()
+    await peer.response(call)
+    assert begun == ["stream", "unary"]
 
 
 # --- what goes wrong for one call --------------------------------------------------------------------------------------

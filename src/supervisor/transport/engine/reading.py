@@ -142,6 +142,9 @@ class FrameReceiver(CallFrames):
                 if flags == frames.END_HEADERS or flags == _WHOLE:  # noqa: PLR1714 - a set costs more
                     headers = seen.get(block) or self._decode(block)
                     if flags == frames.END_HEADERS and size - end >= _MESSAGE_HEAD:
+                        if touched is not None:  # calls begin in the order in which they came
+                            touched.wake()
+                            touched = None
                         whole = self._take_whole(stream_id, headers, data, end, size)
                         if whole:
                             at = whole
