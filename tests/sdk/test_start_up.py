@@ -51,7 +51,7 @@ NEEDED = {
         gate generated incoming light_imports refused_size server service sockets tls_records under_way
     """,
     "supervisor.transport.codec": """
-        betterproto_messages compiled constructors decode_pieces emit_decode emit_encode foreign message_codec plan
+        betterproto_messages compiled compiling constructors decode_pieces emit_decode emit_encode foreign message_codec plan
         pieces presence scalars source wellknown wire
     """,
     "supervisor.transport.engine": """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import signal
 import sys
 import time
@@ -118,6 +119,8 @@ class Plugin:
                 multiplex=True if request.multiplex_asked else None,
             )
             announce(line, self._stopping.set)
+            # The first call needs it, and until the host has dialled there is nothing else to do.
+            importlib.import_module("supervisor.transport.codec.compiling")
             await self._stopping.wait()
         finally:
             if (last_resort := current_last_resort()) is not None:

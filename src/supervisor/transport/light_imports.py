@@ -12,6 +12,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any, Concatenate, Final, ParamSpec, Self
 
@@ -37,7 +38,7 @@ def import_betterproto() -> None:
     """Import asyncio, betterproto and its servicers' base class, unless that was done already."""
     if "asyncio" not in sys.modules:
         sslproto = _Later("asyncio.sslproto")
-        with _standing_in(sslproto, *map(_Later, _NOT_ASYNCIOS)):
+        with _standing_in(sslproto, _Ast("ast"), *map(_Later, _NOT_ASYNCIOS)):
             vars(importlib.import_module("asyncio")).setdefault("sslproto", sslproto)
     if "betterproto" in sys.modules:
         return
@@ -85,6 +86,16 @@ class _Later(ModuleType):
     def __getattr__(self, name: str) -> Any:
         _take_away(self)
         return getattr(importlib.import_module(self.__name__), name)
+
+
+class _Ast(_Later):
+    """`ast`, from which `inspect` derives a class, up to 3.12, to find the source of classes."""
+
+    class NodeVisitor:
+        """Does what the real one does."""
+
+        def __getattr__(self, name: str) -> Any:
+            return partial(getattr(importlib.import_module("ast").NodeVisitor, name), self)
 
 
 class _Wellknown(ModuleType):

@@ -8,7 +8,8 @@ from types import ModuleType
 import betterproto
 import pytest
 
-from supervisor.transport.codec.plan import Presence, UnsupportedFieldError, ValuePlan, read_plan
+from supervisor.transport.codec.plan import Presence, ValuePlan, read_plan
+from supervisor.transport.codec.wire import UnsupportedFieldError
 
 
 def test_fields_come_in_the_order_of_their_numbers(bp: ModuleType) -> None:

@@ -9,8 +9,7 @@ import betterproto
 
 from supervisor.errors import DecodeError, EncodeError
 from supervisor.transport.codec.compiled import functions_of
-from supervisor.transport.codec.plan import UnsupportedFieldError
-from supervisor.transport.codec.wire import TOO_DEEP, MalformedError
+from supervisor.transport.codec.wire import TOO_DEEP, MalformedError, UnsupportedFieldError
 
 __all__ = [
     "MAX_DEPTH",

@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 
 import betterproto
 
-__all__ = ["FieldPlan", "MessagePlan", "Presence", "UnsupportedFieldError", "ValuePlan", "read_plan"]
+from supervisor.transport.codec.wire import UnsupportedFieldError
 
-
-class UnsupportedFieldError(TypeError):
-    """betterproto's metadata does not say what is needed to encode or decode a field."""
+__all__ = ["FieldPlan", "MessagePlan", "Presence", "ValuePlan", "read_plan"]
 
 
 class Presence(enum.Enum):

@@ -23,6 +23,7 @@ __all__ = [
     "OVERRUN",
     "TOO_DEEP",
     "MalformedError",
+    "UnsupportedFieldError",
     "check_fields",
     "encode_bool",
     "encode_int32",
@@ -63,6 +64,10 @@ _ONE_BYTE: Final = tuple(bytes((value,)) for value in range(128))
 
 class MalformedError(ValueError):
     """Bytes that break the wire format. It stays inside this package, whose border turns it into a `DecodeError`."""
+
+
+class UnsupportedFieldError(TypeError):
+    """betterproto's metadata does not say what is needed to encode or decode a field."""
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
