@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from supervisor.config import config_schema, load_config, parse_config
 from supervisor.errors import ConfigurationError
 from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy, Strategy
-from supervisor.spec import HealthProbe, PluginSpec, Stdin, StopPolicy, SupervisorSpec, WhileRestarting
-from supervisor.terms import Limits, MagicCookie
+from supervisor.spec import HealthProbe, MagicCookie, PluginSpec, Stdin, StopPolicy, SupervisorSpec, WhileRestarting
+from supervisor.terms import Limits
 from supervisor.tls import TlsFiles
 
 EVERYTHING = """

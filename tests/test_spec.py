@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.errors import ConfigurationError
-from supervisor.spec import HealthProbe, PluginSpec, StopPolicy, SupervisorSpec
-from supervisor.terms import Limits, MagicCookie
+from supervisor.spec import HealthProbe, MagicCookie, PluginSpec, StopPolicy, SupervisorSpec
+from supervisor.terms import Limits
 from supervisor.tls import TlsFiles
 
 

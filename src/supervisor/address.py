@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 from supervisor.errors import HandshakeError
 from supervisor.quoting import quote_text
@@ -18,35 +17,32 @@ _PLACE: Final = "let the plugin put its socket into PLUGIN_UNIX_SOCKET_DIR"
 _MAX_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(NamedTuple):
     """A socket file."""
 
     path: str
-    network = "unix"
+    network: Literal["unix"] = "unix"
 
     def __str__(self) -> str:
         return self.path
 
 
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
+class TcpAddress(NamedTuple):
     """An IP address and a port."""
 
     host: str
     port: int
-    network = "tcp"
+    network: Literal["tcp"] = "tcp"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryAddress:
+class MemoryAddress(NamedTuple):
     """A connection inside this process; never on the wire."""
 
     name: str
-    network = "memory"
+    network: Literal["memory"] = "memory"
 
     def __str__(self) -> str:
         return self.name

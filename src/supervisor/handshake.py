@@ -19,6 +19,8 @@ from supervisor.errors import ConfigurationError, HandshakeError, VersionMismatc
 from supervisor.quoting import quote_text
 
 __all__ = [
+    "COOKIE_KEY",
+    "COOKIE_VALUE",
     "CORE_VERSION",
     "MAX_LINE",
     "MAX_NOISE_LINES",
@@ -31,6 +33,10 @@ __all__ = [
     "parse_handshake",
     "require_multiplexing",
 ]
+
+COOKIE_KEY = "SUPERVISOR_PLUGIN"
+COOKIE_VALUE = "3f0c7a1e-6d58-4b5f-9a53-0a3f7f6a2d11"
+"""The magic cookie of hosts and plugins that choose none; see `spec.MagicCookie`."""
 
 CORE_VERSION = 1
 """The only version of go-plugin's core protocol there has ever been."""

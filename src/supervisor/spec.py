@@ -13,10 +13,11 @@ from types import MappingProxyType
 from typing import TypeVar, cast, get_args
 
 from supervisor.errors import ConfigurationError
+from supervisor.handshake import COOKIE_KEY, COOKIE_VALUE
 from supervisor.levels import Level
 from supervisor.manifest import Manifest
 from supervisor.policy import RestartPolicy, Strategy
-from supervisor.terms import Engine, Limits, MagicCookie, require
+from supervisor.terms import Engine, Limits, require
 from supervisor.tls import TlsContexts, TlsFiles
 from supervisor.trust import read_pins
 
@@ -45,6 +46,20 @@ def _member(kind: type[EnumT], value: object, name: str) -> EnumT:
     except ValueError:
         allowed = ", ".join(repr(member.value) for member in kind)
         raise ConfigurationError(f"{name} is {value!r}", hint=f"use one of {allowed}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MagicCookie:
+    """The environment variable by which a plugin knows that it was started as one.
+
+    It keeps people from running a plugin by hand. It is not a secret and authenticates nobody.
+    """
+
+    key: str = COOKIE_KEY
+    value: str = COOKIE_VALUE
+
+    def __post_init__(self) -> None:
+        require(bool(self.key) and "=" not in self.key and "\0" not in self.key + self.value, "bad magic cookie")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

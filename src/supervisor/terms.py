@@ -7,7 +7,7 @@ from typing import Literal
 
 from supervisor.errors import ConfigurationError
 
-__all__ = ["Engine", "Limits", "MagicCookie", "require"]
+__all__ = ["Engine", "Limits", "require"]
 
 
 def require(condition: bool, message: str, *, plugin: str | None = None, hint: str | None = None) -> None:
@@ -18,20 +18,6 @@ def require(condition: bool, message: str, *, plugin: str | None = None, hint: s
 
 Engine = Literal["lean", "grpclib"]
 """What speaks HTTP/2: `lean` is this library's own, `grpclib` is grpclib's on h2, with its lifecycle repaired."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MagicCookie:
-    """The environment variable by which a plugin knows that it was started as one.
-
-    It keeps people from running a plugin by hand. It is not a secret and authenticates nobody.
-    """
-
-    key: str = "SUPERVISOR_PLUGIN"
-    value: str = "3f0c7a1e-6d58-4b5f-9a53-0a3f7f6a2d11"
-
-    def __post_init__(self) -> None:
-        require(bool(self.key) and "=" not in self.key and "\0" not in self.key + self.value, "bad magic cookie")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from supervisor import ConfigurationError, HandshakeError, PluginSpec, Restart, 
 from supervisor.events import HandshakeDone
 from supervisor.outcome import ExitReason
 from supervisor.runners.subprocess import SubprocessRunner
-from supervisor.terms import MagicCookie
+from supervisor.spec import MagicCookie
 
 MakeSpec = Callable[..., PluginSpec]
 Supervise = Callable[..., Supervisor]

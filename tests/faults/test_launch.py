@@ -20,7 +20,7 @@ from supervisor import PluginFailedError, PluginSpec, Restart, RestartPolicy, St
 from supervisor.errors import ConfigurationError, HandshakeTimeoutError, LaunchError
 from supervisor.events import InstanceExited, InstanceLaunched, PluginGaveUp
 from supervisor.outcome import ExitReason
-from supervisor.terms import MagicCookie
+from supervisor.spec import MagicCookie
 
 MakeSpec = Callable[..., PluginSpec]
 Supervise = Callable[..., Supervisor]

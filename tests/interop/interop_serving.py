@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.sdk import serve
-from supervisor.terms import MagicCookie
+from supervisor.spec import MagicCookie
 from supervisor.tls import TlsFiles
 
 __all__ = ["serve_as_asked"]

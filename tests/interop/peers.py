@@ -15,7 +15,7 @@ from typing import Any
 
 from supervisor import PluginSpec
 from supervisor.policy import Restart, RestartPolicy
-from supervisor.terms import MagicCookie
+from supervisor.spec import MagicCookie
 
 __all__ = [
     "COOKIE",

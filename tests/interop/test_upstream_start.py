@@ -16,7 +16,7 @@ from supervisor import HandshakeError, LaunchError, PluginSpec, State, Superviso
 from supervisor.errors import HandshakeTimeoutError
 from supervisor.events import InstanceLaunched
 from supervisor.outcome import ExitReason, ExitReport
-from supervisor.terms import MagicCookie
+from supervisor.spec import MagicCookie
 
 STRANGE = MagicCookie(key="ANOTHER_PLUGIN", value="good day")
 

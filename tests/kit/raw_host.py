@@ -18,7 +18,7 @@ from grpclib.const import Cardinality
 
 from supervisor.address import UnixAddress
 from supervisor.handshake import Handshake, parse_handshake
-from supervisor.terms import MagicCookie
+from supervisor.spec import MagicCookie
 from supervisor.transport.channel import Channel
 from supervisor.transport.dial import dial
 

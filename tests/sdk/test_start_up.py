@@ -52,7 +52,7 @@ NEEDED = {
     """,
     "supervisor.transport.codec": """
         betterproto_messages compiled compiling constructors decode_pieces emit_decode emit_encode foreign message_codec plan
-        pieces presence scalars source wellknown wire
+        pieces presence scalars source wire
     """,
     "supervisor.transport.engine": """
         answering choice compression connection call_frames faults flood frames headers metadata peer protocol reading replying

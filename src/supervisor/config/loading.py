@@ -25,8 +25,8 @@ from supervisor.config.tables import (
 )
 from supervisor.errors import ConfigurationError
 from supervisor.policy import Backoff, Restart, RestartIntensity, RestartPolicy
-from supervisor.spec import Discovery, HealthProbe, PluginSpec, StopPolicy, SupervisorSpec
-from supervisor.terms import Limits, MagicCookie
+from supervisor.spec import Discovery, HealthProbe, MagicCookie, PluginSpec, StopPolicy, SupervisorSpec
+from supervisor.terms import Limits
 from supervisor.tls import TlsFiles
 
 __all__ = ["load_config", "parse_config"]

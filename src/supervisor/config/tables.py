@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from supervisor.policy import Backoff, RestartIntensity, RestartPolicy, Strategy
-from supervisor.spec import HealthProbe, PluginSpec, Stdin, StopPolicy, WhileRestarting
-from supervisor.terms import Engine, Limits, MagicCookie
+from supervisor.spec import HealthProbe, MagicCookie, PluginSpec, Stdin, StopPolicy, WhileRestarting
+from supervisor.terms import Engine, Limits
 from supervisor.tls import SERVER_NAME
 
 __all__ = [

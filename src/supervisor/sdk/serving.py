@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from supervisor.errors import ConfigurationError
+from supervisor.handshake import COOKIE_KEY, COOKIE_VALUE
 from supervisor.sdk.descriptors import StderrWriter
 from supervisor.sdk.event_loop import choose_loop
 from supervisor.sdk.hooks import capture_events, dump_stacks_on_abort, ignore_interrupts
@@ -20,11 +21,12 @@ from supervisor.sdk.listener import bind_listener
 from supervisor.sdk.negotiation import Servicer, choose_services, refuse_people
 from supervisor.sdk.plugin import Plugin
 from supervisor.sdk.security import choose_security
-from supervisor.terms import Engine, Limits, MagicCookie
+from supervisor.terms import Engine, Limits
 
 if TYPE_CHECKING:
     from supervisor.manifest import Manifest
     from supervisor.sdk.debug import Debugged
+    from supervisor.spec import MagicCookie
     from supervisor.tls import TlsContexts, TlsFiles
 
 __all__ = ["serve", "serve_async"]
@@ -121,8 +123,8 @@ async def serve_async(
     engine: Engine = "lean",
 ) -> None:
     """Serve a host inside a running event loop; otherwise as `serve`. Cancelling it stops the plugin in order."""
-    cookie = cookie or MagicCookie()
-    hosted = os.environ.get(cookie.key) == cookie.value
+    key, value = (COOKIE_KEY, COOKIE_VALUE) if cookie is None else (cookie.key, cookie.value)
+    hosted = os.environ.get(key) == value
     setting = Hosted() if hosted else _find_setting(services, versions, manifest)
     ignore_interrupts()
     dump_stacks_on_abort()

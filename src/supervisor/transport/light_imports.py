@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
@@ -20,6 +20,10 @@ __all__ = ["import_betterproto", "without_collecting"]
 
 _NOT_ASYNCIOS: Final = ("ssl", "tokenize", "textwrap", "locale")
 """What is loaded with asyncio for TLS, and by what it loads for source code, tracebacks and child processes' text."""
+
+
+_BASES: Final = {"Duration", "Timestamp"}
+"""google.protobuf's messages from which betterproto derives a class."""
 
 
 @contextmanager
@@ -102,51 +106,50 @@ class _Wellknown(ModuleType):
     """What stands in for google.protobuf's own messages while betterproto, which they need, is made itself."""
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("Duration", "Timestamp"):
-            return None  # `put_off` takes it away again
-        # It derives from these; that they are not the public ones does not show, since nobody gets to see them.
-        from dataclasses import dataclass  # noqa: PLC0415
-
-        import betterproto  # noqa: PLC0415
-
-        @dataclass(eq=False, repr=False)
-        class Moment(betterproto.Message):
-            """Seconds and nanoseconds."""
-
-            seconds: int = betterproto.int64_field(1)
-            nanos: int = betterproto.int32_field(2)
-
-        vars(self).update(Duration=Moment, Timestamp=Moment)
-        return Moment
+        # `put_off` takes all of them away again, and what betterproto derives from these two.
+        return object if name in _BASES else None
 
     def put_off(self, betterproto: ModuleType) -> None:
-        """Load the real ones when betterproto first needs one for a wrapper, or somebody asks betterproto for one."""
+        """Load the real ones when betterproto first needs one, or somebody asks betterproto for one."""
         names = vars(betterproto)
         wrapper_of = names["_get_wrapper"]
-        missing = {name for name in wrapper_of.__code__.co_names if name in names and names[name] is None}
-        missing |= {"Duration", "Timestamp"}
+        derived = {name: names[name] for name in ("_Duration", "_Timestamp")}
+        missing = {name for name in wrapper_of.__code__.co_names if name in names and names[name] is None} | _BASES
 
         def load() -> None:
             real = importlib.import_module(self.__name__)
             names.update({name: getattr(real, name) for name in missing}, _get_wrapper=wrapper_of)
+            for name, made in derived.items():
+                members = {key: value for key, value in vars(made).items() if key not in ("__dict__", "__weakref__")}
+                names[name] = type(name, (names[name[1:]],), members)
 
-        def get_wrapper(kind: str) -> type:
-            load()
-            wrapper: type = wrapper_of(kind)
-            return wrapper
-
-        def get_missing(name: str) -> Any:
-            if name in missing:
-                load()
-            elif name == "__version__":
+        def get(name: str) -> Any:
+            if name == "__version__":
                 names[name] = _installed_version()
+            elif name in missing or name in derived or name == wrapper_of.__name__:
+                load()
             else:
                 raise AttributeError(f"module 'betterproto' has no attribute {name!r}")
             return names[name]
 
         for name in (*missing, "__version__"):
             del names[name]
-        names.update(_get_wrapper=get_wrapper, __getattr__=get_missing)
+        for name in (*derived, wrapper_of.__name__):
+            names[name] = _Unmade(partial(get, name))
+        names["__getattr__"] = get
+
+
+class _Unmade:
+    """A class or function that is made when it is used."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._make()(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make(), name)
 
 
 def _installed_version() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import betterproto
 
@@ -15,7 +15,9 @@ from supervisor.transport.codec.decode_pieces import emit_wrapper_decoder
 from supervisor.transport.codec.emit_decode import emit_decoder
 from supervisor.transport.codec.emit_encode import emit_encoder, emit_wrapper_encoder
 from supervisor.transport.codec.plan import MessagePlan, ValuePlan, read_plan
-from supervisor.transport.codec.wellknown import DURATION, TIMESTAMP, ValueCodec
+
+if TYPE_CHECKING:
+    from supervisor.transport.codec.wellknown import ValueCodec
 
 __all__ = ["compile_decoder", "compile_encoder"]
 
@@ -48,6 +50,8 @@ def _title(cls: type) -> str:
 
 @cache
 def _wrapper_codec(wrapped: str) -> ValueCodec:
+    from supervisor.transport.codec.wellknown import ValueCodec  # noqa: PLC0415 - loaded by classes that need it
+
     return ValueCodec(
         decode=emit_wrapper_decoder(wrapped).compile("decode", f"decoder of the wrapper of {wrapped}"),
         encode=emit_wrapper_encoder(wrapped).compile("encode", f"encoder of the wrapper of {wrapped}"),
@@ -58,9 +62,9 @@ def _codec_of(value: ValuePlan) -> MessageFunctions | ValueCodec:
     """Return what reads and writes a value that is a message on the wire."""
     if value.wraps is not None:
         return _wrapper_codec(value.wraps)
-    if value.python is datetime:
-        return TIMESTAMP
-    if value.python is timedelta:
-        return DURATION
+    if value.python is datetime or value.python is timedelta:
+        from supervisor.transport.codec.wellknown import DURATION, TIMESTAMP  # noqa: PLC0415 - as above
+
+        return TIMESTAMP if value.python is datetime else DURATION
     assert value.python is not None
     return functions_of(value.python)
