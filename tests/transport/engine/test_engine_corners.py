@@ -226,7 +226,8 @@ async def test_cancelled_sender_takes_no_wake_up_with_it(raw: Raw) -> None:
         await asyncio.sleep(0)
         third = asyncio.create_task(call.send_message(Blob(b"a" * 200_000)))
         second = asyncio.create_task(call.send_message(Blob(b"b")))
-        await asyncio.sleep(0.05)
+        for _ in range(10):
+            await asyncio.sleep(0)  # both have come as far as they can
         assert not second.done()
         second.cancel()
         await asyncio.wait({second})
@@ -395,7 +396,9 @@ async def test_sending_after_a_reset_fails(raw: Raw) -> None:
             stream = await request_of(peer)
             peer.h2.reset_stream(stream, ErrorCodes.CANCEL)
             peer.flush()
-            await asyncio.sleep(0.05)
+            async with asyncio.timeout(5):
+                while call.failure is None:
+                    await asyncio.sleep(0)
             for _ in range(200):
                 await call.send_message(Blob(b"two"))
             pytest.fail("200 messages were sent to nobody")
@@ -461,8 +464,9 @@ async def test_cancelled_receive_loses_no_message(connect: Make) -> None:
         for number in range(60):
             await call.send_message(Blob(b"%d" % number))
         await call.recv_message()
-        while len(call.messages) < 59:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            while len(call.messages) < 59:
+                await asyncio.sleep(0)
         seen = [b"0"]
         while len(seen) < 60:
             task = asyncio.create_task(call.recv_message())
@@ -560,8 +564,7 @@ async def test_goaway_with_an_error_says_what_was_not_executed(raw: Raw) -> None
     """A call above the last stream that the peer took is safe to repeat, whatever the reason for the end."""
     peer, channel = raw
     calls = [asyncio.create_task(call_unary(channel, "Hang")) for _ in range(2)]
-    await request_of(peer)
-    await asyncio.sleep(0.05)
+    await peer.until(lambda: sum(isinstance(event, RequestReceived) for event in peer.events) == 2)
     peer.write(frames.goaway(1, 11))
     await asyncio.wait(calls, timeout=2)
     assert [getattr(call.exception(), "maybe_executed", "?") for call in calls] == [True, False]
