@@ -132,6 +132,21 @@ async def test_row_2_end_before_the_handshake(
     assert report.stderr[-1] in str(report.error)
 
 
+async def test_row_2_mistake_in_a_plugin_is_named(supervise: Supervise) -> None:
+    """A class given to `serve` where an instance is meant: the report says so, and what to write instead."""
+    program = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+from supervisor.sdk import serve
+from kv_proto import KvBase
+serve(KvBase)
+"""
+    async with supervise(PluginSpec(name="kv", command=(sys.executable, "-c", program), restart=ONCE)) as supervisor:
+        report = await exit_of(supervisor)
+    assert report.reason is ExitReason.LAUNCH
+    assert "KvBase is not a servicer but a class of them; make one: KvBase()" in str(report.error)
+
+
 async def test_row_2_last_words_are_bounded(supervise: Supervise, evil: MakeSpec) -> None:
     """Of many long lines on stderr the report keeps the last ones: 64 at most, and 16 KiB at most."""
     noise = ("error", "x" * 1000) * 500

@@ -29,7 +29,7 @@ MAX_DEPTH: Final = 32
 """Deepest nesting of JSON that is read; the standard library's parser recurses."""
 
 _MESSAGES = ("@message", "event", "message", "msg")
-_HCLOG = {"level": ("@level",), "time": ("@timestamp",), "logger": ("@module",), "exception": ()}
+_HCLOG = {"level": ("@level",), "time": ("@timestamp",), "logger": ("@module",), "exception": ("exception",)}
 _OTHERS = {
     "level": ("level", "levelname", "severity"),
     "time": ("timestamp", "time", "asctime", "ts"),
